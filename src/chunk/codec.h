@@ -1,0 +1,56 @@
+// Chunks to frames and back: the only way in or out of the coded world.
+//
+// A chunk is coded alone: its tokens, from the start token on, through windows of the
+// model's context, each window after the first carrying the last tokens of the one before.
+// A chunk that the chosen codec cannot shrink is stored or compressed by zstd, whichever is
+// smaller, so output never grows by more than the frame header.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/status.h"
+#include "chunk/feed.h"
+#include "frame/frame.h"
+#include "model/session.h"
+
+namespace llmc {
+
+// Everything but the model that decides the bits of a frame. Stored in every archive.
+struct CodecParameters {
+  Codec codec = Codec::range;
+  uint32_t window = 0;  // tokens a window codes at most (n); 0: the model's context
+  uint32_t carry = 0;   // tokens carried into the next window (c), c + 1 <= n
+  // Stable bytes: part of the plan digest and of the frame seed.
+  Bytes serialize() const;
+  static Result<CodecParameters> parse(ByteView bytes);
+};
+
+// First 4 bytes of SHA-256(model digest, parameters, shard number as u32, plain bytes of the
+// shard's first chunk), little-endian: frames of another archive are recognised by it.
+uint32_t frame_seed(const Digest& model, const CodecParameters& parameters, uint32_t shard, ByteView first_chunk);
+
+// One per process; any number of threads may be inside encode() and decode() at once, each
+// with a session of its own, each until the feed ends. `engine` may be null where only
+// stored and zstd frames are made or read; frames that need a model then fail (Code::model).
+class ChunkCodec {
+ public:
+  ChunkCodec(Engine* engine, const CodecParameters& parameters);
+  // streams: how many chunks a thread works on in lock-step.
+  Status encode(ChunkFeed& feed, int streams);
+  Status decode(ChunkFeed& feed, int streams);
+
+ private:
+  Engine* engine_;
+  CodecParameters parameters_;
+};
+
+// One frame alone, on the calling thread: the plugin, repair, tests.
+Result<Bytes> encode_chunk(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed, ByteView text);
+Result<Bytes> decode_frame(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed, ByteView frame,
+                           uint32_t text_size);
+
+}  // namespace llmc
