@@ -59,7 +59,8 @@ struct Frequencies {
 inline constexpr int kFrequencyBlock = 256;
 inline constexpr int frequency_blocks(int symbols) { return (symbols + kFrequencyBlock - 1) / kFrequencyBlock; }
 
-struct Interval {
+// (Interval is the name of the whole answer in model/session.h.)
+struct SymbolInterval {
   uint64_t cum = 0;  // sum of W over lower symbols
   uint64_t w = 0;
 };
@@ -117,7 +118,7 @@ struct Kernels {
   // ---- logits to frequencies, one token
   // Fills *f (real, symbols and the arrays are the caller's input) from y[0..real). False: range error.
   bool (*frequencies)(const float* y, Frequencies* f);
-  Interval (*interval)(const Frequencies& f, int symbol);
+  SymbolInterval (*interval)(const Frequencies& f, int symbol);
   // The symbol whose interval holds target (< total).
   int (*find)(const Frequencies& f, uint64_t target);
   // Place in the order t descending (-0 = +0), ties by ascending id; the escape symbol is last.
