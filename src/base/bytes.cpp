@@ -29,4 +29,46 @@ bool from_hex(std::string_view text, std::span<uint8_t> out) {
   return true;
 }
 
+uint32_t next_code_point(std::string_view text, size_t* pos) {
+  const auto at = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : uint8_t{0}; };
+  const size_t i = *pos;
+  const uint8_t first = at(i);
+  *pos = i + 1;
+  if (first < 0x80) return first;
+  const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
+  if (first < 0xC2 || first > 0xF4) return invalid_utf8 + first;
+  uint32_t code = first & (0x3F >> more);
+  for (int k = 1; k <= more; ++k) {
+    const uint8_t next = at(i + static_cast<size_t>(k));
+    if ((next & 0xC0) != 0x80) return invalid_utf8 + first;
+    code = code << 6 | (next & 0x3F);
+  }
+  static constexpr uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+  if (code < least[more] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return invalid_utf8 + first;
+  *pos = i + 1 + static_cast<size_t>(more);
+  return code;
+}
+
+std::string printable(std::string_view name) {
+  static const char digits[] = "0123456789abcdef";
+  std::string text;
+  for (size_t i = 0; i < name.size();) {
+    const size_t start = i;
+    const uint32_t code = next_code_point(name, &i);
+    if (code == '\\') {
+      text += "\\\\";
+    } else if (code == '\n') {
+      text += "\\n";
+    } else if (code < 0x20 || (code >= 0x7F && code < 0xA0) || code >= invalid_utf8) {
+      for (const char c : name.substr(start, i - start)) {
+        const auto b = static_cast<uint8_t>(c);
+        text += {'\\', 'x', digits[b >> 4], digits[b & 15]};
+      }
+    } else {
+      text += name.substr(start, i - start);
+    }
+  }
+  return text;
+}
+
 }  // namespace llmc

@@ -123,4 +123,13 @@ std::string to_hex(ByteView bytes);
 // False where text is not exactly 2 * out.size() hexadecimal digits.
 bool from_hex(std::string_view text, std::span<uint8_t> out);
 
+// The code point at text[*pos] and *pos moved behind it. A byte that does not begin valid UTF-8
+// (RFC 3629: no surrogates, no over-long forms) gives invalid_utf8 + the byte, and moves by one.
+inline constexpr uint32_t invalid_utf8 = 0x110000;
+uint32_t next_code_point(std::string_view text, size_t* pos);
+
+// A name for messages and listings: control characters, backslash and bytes that are not UTF-8
+// as \n or \xNN, so that one name is one line and cannot drive a terminal.
+std::string printable(std::string_view name);
+
 }  // namespace llmc

@@ -17,6 +17,7 @@ const std::vector<std::string>& fault_names() {
       "archive.frames_written",
       "archive.manifest",
       "archive.shard_closed",
+      "corpus.read",
       "dispatch.result",
       "file.rename",
       "file.renamed",

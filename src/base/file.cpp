@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 Status errno_status(int error, const fs::path& path) {
   const Code code = error == ENOENT ? Code::missing : Code::failure;
-  return {code, path.string() + ": " + std::strerror(error)};
+  return {code, printable(path.native()) + ": " + std::strerror(error)};
 }
 
 File::~File() {
@@ -34,7 +34,7 @@ File& File::operator=(File&& other) noexcept {
 Result<File> File::open(const fs::path& path, int flags) {
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   if (fd < 0) {
-    if (errno == EEXIST) return Status(Code::locked, path.string() + ": exists already");
+    if (errno == EEXIST) return Status(Code::locked, printable(path.native()) + ": exists already");
     return errno_status(errno, path);
   }
   return File(fd, path);
@@ -63,7 +63,7 @@ Status File::read_at(uint64_t offset, std::span<uint8_t> out) const {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_status(errno, path_);
-    if (n == 0) return {Code::corrupt, path_.string() + ": ends before byte " + std::to_string(offset + out.size())};
+    if (n == 0) return {Code::corrupt, printable(path_.native()) + ": ends before byte " + std::to_string(offset + out.size())};
     out = out.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }
@@ -116,7 +116,7 @@ Result<Bytes> read_file(const fs::path& path, uint64_t limit) {
   LLMC_ASSIGN(File file, File::open_read(path));
   LLMC_ASSIGN(const uint64_t size, file.size());
   if (size > limit) {
-    return Status(Code::failure, path.string() + ": " + std::to_string(size) + " bytes, more than the limit of " +
+    return Status(Code::failure, printable(path.native()) + ": " + std::to_string(size) + " bytes, more than the limit of " +
                                      std::to_string(limit));
   }
   Bytes bytes(size);
