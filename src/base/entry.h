@@ -55,6 +55,8 @@ class RecordReader {
   // False at the end and where the packed bytes are damaged; ok() tells which.
   bool next(Record* record);
   bool ok() const { return ok_; }
+  // Packed bytes that are not read yet.
+  size_t bytes_left() const { return in_.left(); }
 
  private:
   RecordKind kind_;
