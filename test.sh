@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Sets up, builds everything and runs the tests. The last line is "N passed, N failed", with ", N skipped" where some were.
+#
+# usage: test.sh [--all] [--light] [-R REGEX]
+#   --all     the long tests too (LLMC_LONG=1; LLMC_EVAL=DIR adds the texts in DIR)
+#   --light   Debian packages only: no libtorch, no Python packages; what needs them says "not run"
+#   -R REGEX  only tests whose name matches
+set -euo pipefail
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+light=
+all=0
+only=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --all) all=1 ;;
+    --light) light=--light ;;
+    -R)
+      [ $# -ge 2 ] || { echo "test.sh: -R needs a regular expression" >&2; exit 2; }
+      only=(-R "$2")
+      shift
+      ;;
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "test.sh: unknown option '$1'; known: --all, --light, -R REGEX, --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+# shellcheck source=tools/setup.sh
+. "$here/tools/setup.sh"
+# A stop anywhere on the way is one failed test, not silence.
+trap 'status=$?; [ $status -eq 0 ] || [ -n "${summed_up:-}" ] || echo "0 passed, 1 failed"; exit $status' EXIT
+setup $light --tests
+build all
+say "ready after $((SECONDS - llmc_began)) s"
+
+tier=(-LE '^long$')
+if [ $all = 1 ]; then
+  export LLMC_LONG=1
+  tier=()
+fi
+report=$llmc_build/test-report.xml
+rm -f "$report"
+status=0
+# MPI tests declare how many cores they take (PROCESSORS), so that -j does not pile them up.
+ctest --test-dir "$llmc_build" -j "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" \
+  "${tier[@]}" "${only[@]}" || status=$?
+
+number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "$report" 2>/dev/null | head -n 1; }
+tests=$(number tests) failed=$(number failures) skipped=$(number skipped) disabled=$(number disabled)
+[ -n "$tests" ] || exit 1
+skipped=$((skipped + disabled))
+if [ "$skipped" -gt 0 ]; then
+  grep -o 'not run: [^<&]*' "$report" | sort | uniq -c | sort -rn || true
+fi
+echo "Tests took $((SECONDS - llmc_began)) s with set-up and build."
+summed_up=1
+# ctest fails for more than failed tests (no tests at all, a broken build folder): never green then.
+[ $status -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
+line="$((tests - failed - skipped)) passed, $failed failed"
+[ "$skipped" -gt 0 ] && line="$line, $skipped skipped"
+echo "$line"
+[ "$failed" -eq 0 ]
