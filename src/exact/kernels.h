@@ -99,6 +99,8 @@ struct Kernels {
   // cos and sin are [position][rotary/2]; pos[row] must lie inside the tables.
   void (*rope)(int rows, int heads, int head_dim, int rotary, RopePairs pairs, const int32_t* pos, const float* cos,
                const float* sin, float* x, size_t ldx);
+  // y = 2^x by the polynomial of the specification, for x <= 0; alone only in tests and traces.
+  void (*exp2)(int n, const float* x, float* y);
   void (*silu_mul)(int rows, int n, const float* g, size_t ldg, const float* up, size_t ldu, float* y, size_t ldy);
   // x += d, the residual connection.
   void (*add)(int rows, int n, float* x, size_t ldx, const float* d, size_t ldd);
