@@ -80,7 +80,9 @@ class Engine {
   virtual ~Engine() = default;
   virtual std::string name() const = 0;  // "native avx512vnni", "torch cpu avx2", ...
   virtual const Model& model() const = 0;
-  virtual Result<std::unique_ptr<Session>> make_session(int streams) = 0;
+  // context: tokens a stream will hold at most, which decides the size of its cache; 0: all that
+  // the model can.
+  virtual Result<std::unique_ptr<Session>> make_session(int streams, int context = 0) = 0;
 };
 
 }  // namespace llmc

@@ -1,0 +1,64 @@
+#include "model/host_answers.h"
+
+namespace llmc {
+
+HostAnswers::HostAnswers(const Kernels& kernels, int real, int symbols)
+    : kernels_(kernels), real_(real), symbols_(symbols) {}
+
+void HostAnswers::begin(int count, Ask ask) {
+  ask_ = ask;
+  if (ask == Ask::intervals) intervals_.assign(count, {});
+  if (ask == Ask::ranks) ranks_.assign(count, 0);
+}
+
+HostAnswers::Table& HostAnswers::table(int i) {
+  if (static_cast<size_t>(i) >= tables_.size()) tables_.resize(i + 1);
+  if (!tables_[i]) {
+    auto table = std::make_unique<Table>();
+    table->t.resize(real_);
+    table->w.resize(symbols_);
+    table->block.resize(frequency_blocks(symbols_));
+    table->f.real = real_;
+    table->f.symbols = symbols_;
+    table->f.t = table->t.data();
+    table->f.w = table->w.data();
+    table->f.block = table->block.data();
+    tables_[i] = std::move(table);
+  }
+  return *tables_[i];
+}
+
+bool HostAnswers::add(int i, const float* logits, int32_t symbol) {
+  Frequencies& f = table(ask_ == Ask::tables ? i : 0).f;
+  if (!kernels_.frequencies(logits, &f)) return false;
+  if (ask_ == Ask::intervals) intervals_[i] = look_up(f, symbol);
+  if (ask_ == Ask::ranks) ranks_[i] = static_cast<uint32_t>(kernels_.rank(f, symbol));
+  return true;
+}
+
+Interval HostAnswers::look_up(const Frequencies& f, int symbol) const {
+  const SymbolInterval part = kernels_.interval(f, symbol);
+  return {part.cum, part.w, f.total};
+}
+
+Interval HostAnswers::interval(int i) const { return ask_ == Ask::intervals ? intervals_[i] : Interval{}; }
+uint32_t HostAnswers::rank(int i) const { return ask_ == Ask::ranks ? ranks_[i] : 0; }
+uint64_t HostAnswers::total(int i) const { return ask_ == Ask::tables ? tables_[i]->f.total : 0; }
+
+Symbol HostAnswers::find(int i, uint64_t target, Interval* interval) const {
+  if (ask_ != Ask::tables || target >= tables_[i]->f.total) return Row::no_question;
+  const Frequencies& f = tables_[i]->f;
+  const int symbol = kernels_.find(f, target);
+  if (interval != nullptr) *interval = look_up(f, symbol);
+  return symbol;
+}
+
+Symbol HostAnswers::symbol_of_rank(int i, uint32_t rank) const {
+  return ask_ == Ask::tables ? kernels_.symbol_of_rank(tables_[i]->f, static_cast<int>(rank)) : Row::no_question;
+}
+
+std::span<const uint32_t> HostAnswers::weights(int i) const {
+  return ask_ == Ask::tables ? std::span<const uint32_t>(tables_[i]->w) : std::span<const uint32_t>();
+}
+
+}  // namespace llmc

@@ -1,0 +1,49 @@
+// Answers to a feed() on the CPU: from rows of logits to intervals, ranks and tables. Shared by the
+// back ends whose logits lie in host memory. One thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "exact/kernels.h"
+#include "model/session.h"
+
+namespace llmc {
+
+class HostAnswers {
+ public:
+  // `real` ids, `symbols` with the escape; `kernels` outlive this.
+  HostAnswers(const Kernels& kernels, int real, int symbols);
+
+  // Forgets the answers before; `count` asking rows follow.
+  void begin(int count, Ask ask);
+  // False: range error. `symbol` as in Ops::frequencies.
+  bool add(int i, const float* logits, int32_t symbol);
+
+  Interval interval(int i) const;
+  uint32_t rank(int i) const;
+  uint64_t total(int i) const;
+  Symbol find(int i, uint64_t target, Interval* interval) const;
+  Symbol symbol_of_rank(int i, uint32_t rank) const;
+  std::span<const uint32_t> weights(int i) const;
+
+ private:
+  struct Table {
+    std::vector<float> t;
+    std::vector<uint32_t> w;
+    std::vector<uint64_t> block;
+    Frequencies f;
+  };
+  Interval look_up(const Frequencies& f, int symbol) const;
+  Table& table(int i);
+
+  const Kernels& kernels_;
+  const int real_, symbols_;
+  Ask ask_ = Ask::intervals;
+  std::vector<Interval> intervals_;
+  std::vector<uint32_t> ranks_;
+  std::vector<std::unique_ptr<Table>> tables_;  // grown as needed, kept; the first serves the other questions
+};
+
+}  // namespace llmc

@@ -1,0 +1,45 @@
+// Opens libllmc_torch.so, the libtorch back end, at run time: a program that only reads archives
+// needs no torch, and one that computes finds it beside itself.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "model/model.h"
+#include "model/session.h"
+
+namespace llmc {
+
+struct TorchOptions {
+  std::string isa;                     // kernels on a CPU; as for make_native_engine
+  std::filesystem::path library = {};  // empty: the places of torch_library_places()
+};
+
+// Where the library is looked for, in order: $LLMC_TORCH_LIBRARY, the program's own folder, ../lib and
+// ../lib/llmc-batch from there, then whatever the dynamic linker finds.
+std::vector<std::filesystem::path> torch_library_places();
+
+// Code::missing where the library is nowhere or cannot be loaded (the message says where it was
+// looked for and what to do), Code::failure where it belongs to another build. The library stays
+// loaded until the process ends. Any thread.
+Result<std::unique_ptr<Engine>> open_torch_engine(std::shared_ptr<const Model> model, const TorchOptions& options = {});
+
+// ---- the border between the two sides (src/torch/factory.cpp)
+
+// Both sides are C++ and share class layouts, so they have to come from one build.
+inline constexpr char kTorchAbi[] = "llmc-torch 1, " __VERSION__;
+struct TorchRequest {
+  uint64_t size = sizeof(TorchRequest);
+  uint64_t model_size = sizeof(Model);
+  const char* abi = kTorchAbi;
+  std::shared_ptr<const Model> model;
+  std::string isa;
+};
+// Never throws. Fills *out, which holds a failure when it is called.
+using TorchFactory = void (*)(const TorchRequest* request, Result<std::unique_ptr<Engine>>* out);
+inline constexpr char kTorchFactoryName[] = "llmc_torch_engine";
+
+}  // namespace llmc
