@@ -1,0 +1,218 @@
+#include "commands/compute.h"
+
+#include <cstdio>
+
+#include "base/log.h"
+#include "comm/mpi_comm.h"
+#include "cluster/placement.h"
+#include "commands/chunk_work.h"
+#include "dispatch/coordinator.h"
+#include "dispatch/worker.h"
+#include "model/embedded_model.h"
+#include "model/native_engine.h"
+#include "model/torch_loader.h"
+
+namespace llmc {
+
+namespace po = boost::program_options;
+
+namespace {
+
+// Start-up reads and checks models, on a cold file system too.
+constexpr auto setup_deadline = std::chrono::minutes(20);
+constexpr int default_streams = 16;
+
+Bytes pack_status(const Status& status) {
+  ByteWriter out;
+  out.u8(static_cast<uint8_t>(status.code()));
+  out.string(status.message());
+  return out.take();
+}
+
+Status unpack_status(ByteReader& in) {
+  const uint8_t code = in.u8();
+  std::string message(in.string());
+  if (!in.ok() || code > static_cast<uint8_t>(Code::range)) return {Code::failure, "a start-up message is damaged"};
+  return code == 0 ? Status() : Status(static_cast<Code>(code), std::move(message));
+}
+
+Bytes pack_setup(const JobSetup& setup) {
+  ByteWriter out;
+  out.bytes(pack_status({}));
+  const Bytes parameters = setup.parameters.serialize();
+  out.string(as_text(parameters));
+  out.bytes(setup.model);
+  out.string(setup.model_name);
+  return out.take();
+}
+
+Result<JobSetup> unpack_setup(ByteView bytes) {
+  ByteReader in(bytes);
+  LLMC_TRY(unpack_status(in));
+  JobSetup setup;
+  LLMC_ASSIGN(setup.parameters, CodecParameters::parse(as_bytes(in.string())));
+  const ByteView digest = in.bytes(setup.model.size());
+  setup.model_name = in.string();
+  if (!in.done()) return Status(Code::failure, "a start-up message is damaged");
+  std::copy(digest.begin(), digest.end(), setup.model.begin());
+  return setup;
+}
+
+struct Worker {
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<ChunkProcessor> processor;
+};
+
+Result<Worker> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
+                           int default_threads) {
+  Worker worker;
+  if (setup.needs_model()) {
+    LLMC_ASSIGN(worker.engine, open_engine(options.engine, std::move(model)));
+  }
+  const int threads = options.threads ? options.threads : default_threads;
+  const int streams = options.streams ? options.streams : default_streams;
+  worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams);
+  log::debug("{} on {} threads, {} streams each", worker.engine ? worker.engine->name() : "no model", threads, streams);
+  return worker;
+}
+
+}  // namespace
+
+void add_compute_options(OptionSet& set) {
+  set.group("Model and machine").add_options()
+      ("model", po::value<std::string>()->value_name("FILE"), "model file; default: the embedded model")
+      ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"),
+       "auto, torch or native: the same bits from each; auto takes torch where it is built")
+      ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads of a rank; 0: its share of the cores")
+      ("streams", po::value<int>()->default_value(0)->value_name("N"), "chunks that a thread works on at once; 0: 16");
+  set.group("Running").add_options()
+      ("progress", po::value<int>()->default_value(60)->value_name("SECONDS"), "a line this often where no terminal shows a bar")
+      ("progress-json", po::bool_switch(), "progress as JSON lines on standard error")
+      ("quiet,q", po::bool_switch(), "no progress")
+      ("lease", po::value<double>()->default_value(120)->value_name("SECONDS"),
+       "a chunk whose worker shows no progress for this long goes to another");
+}
+
+Result<ComputeOptions> compute_options(const OptionSet& set) {
+  ComputeOptions options;
+  if (set.given("model")) options.model = set.get<std::string>("model");
+  options.engine = set.get<std::string>("engine");
+  options.threads = set.get<int>("threads");
+  options.streams = set.get<int>("streams");
+  options.progress_seconds = set.get<int>("progress");
+  options.progress_json = set.get<bool>("progress-json");
+  options.quiet = set.get<bool>("quiet");
+  options.lease_seconds = set.get<double>("lease");
+  if (options.engine != "auto" && options.engine != "torch" && options.engine != "native") {
+    return Status(Code::usage, "--engine is auto, torch or native, not '" + options.engine + "'");
+  }
+  if (options.threads < 0 || options.threads > 1024) return Status(Code::usage, "--threads is 0 to 1024");
+  if (options.streams < 0 || options.streams > 4096) return Status(Code::usage, "--streams is 0 to 4096");
+  if (options.progress_seconds < 1) return Status(Code::usage, "--progress is at least 1 second");
+  if (!(options.lease_seconds >= 1)) return Status(Code::usage, "--lease is at least 1 second");
+  if (options.quiet && options.progress_json) return Status(Code::usage, "--quiet and --progress-json exclude each other");
+  return options;
+}
+
+Result<std::shared_ptr<const Model>> open_model(const std::string& path) {
+  if (path.empty()) return embedded_model();
+  Result<std::shared_ptr<const Model>> model = Model::load(path);
+  if (!model.ok() && model.status().code() == Code::missing) return Status(Code::model, model.status().message());
+  return model;
+}
+
+Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, const Digest& digest,
+                                                    const std::string& name) {
+  LLMC_ASSIGN(std::shared_ptr<const Model> model, open_model(path));
+  if (model->digest() == digest) return model;
+  return Status(Code::model, "the archive was made with model " + name + " (sha256 " + to_hex(digest) + "), but " +
+                                 (path.empty() ? "the embedded model is " : path + " is ") + model->name() +
+                                 " (sha256 " + to_hex(model->digest()) + "); give the right file with --model");
+}
+
+Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model) {
+  if (engine == "torch") return open_torch_engine(std::move(model));
+  if (engine == "auto" && torch_engine_available()) {
+    Result<std::unique_ptr<Engine>> opened = open_torch_engine(model);
+    if (opened.ok()) return opened;
+    log::warn("{}; going on with the native engine", opened.status().message());
+  }
+  return make_native_engine(std::move(model));
+}
+
+Status cancel_job(Context& context, Status why) {
+  if (context.size() > 1) {
+    Bytes message = pack_status(why.ok() ? Status(Code::drained, "nothing to do") : why);
+    const Status sent = context.comm->broadcast(0, &message, setup_deadline);
+    if (!sent.ok()) log::warn("{}", sent.message());
+  }
+  return why;
+}
+
+Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
+               std::shared_ptr<const Model> model, const JobSize& size, Job& job) {
+  ProgressOptions shown;
+  shown.mode = choose_progress(options.progress_json, options.quiet, stderr_is_terminal());
+  shown.interval = options.progress_seconds;
+  shown.verb = size.verb;
+  shown.total_tasks = size.tasks;
+  shown.total_bytes = size.bytes;
+  shown.tasks_before = size.tasks_before;
+  shown.bytes_before = size.bytes_before;
+  shown.coded_is_payload = size.decoding;
+  shown.columns = stderr_columns();
+  Progress progress(shown);
+
+  CoordinatorOptions coordinator;
+  coordinator.lease_timeout = std::chrono::duration_cast<Comm::Duration>(std::chrono::duration<double>(options.lease_seconds));
+  coordinator.worker_timeout = 2 * coordinator.lease_timeout;
+  coordinator.progress = &progress;
+  CoordinatorReport report;
+  if (context.size() == 1) {
+    LLMC_ASSIGN(Worker worker, make_worker(options, setup, std::move(model), compute_threads(1)));
+    return run_local(job, *worker.processor, coordinator, &report);
+  }
+  Bytes message = pack_setup(setup);
+  LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
+  // Every worker says whether it can do the job, then all hear whether all can.
+  LLMC_ASSIGN(const std::vector<Bytes> answers, context.comm->gather(0, pack_status({}), setup_deadline));
+  Status verdict;
+  for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
+    ByteReader in(answers[rank]);
+    verdict = unpack_status(in).with("rank " + std::to_string(rank));
+  }
+  Bytes go = pack_status(verdict);
+  LLMC_TRY(context.comm->broadcast(0, &go, setup_deadline));
+  LLMC_TRY(verdict);
+  const Status status = coordinate(*context.comm, job, coordinator, &report);
+  if (!report.clean) {
+    // A rank is gone or hangs: Finalize would wait for it for ever.
+    std::fprintf(stderr, "llmc-batch: %s\n", status.ok() ? "a rank did not leave in time" : status.message().c_str());
+    abort_job(exit_code(status.ok() ? Code::failure : status.code()));
+  }
+  return status;
+}
+
+Status run_worker(Context& context, const ComputeOptions& options) {
+  Bytes message;
+  LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
+  ByteReader first(message);
+  if (!unpack_status(first).ok()) return {};  // cancelled: the coordinator tells the user
+  Worker worker;
+  const Status ready = [&]() -> Status {
+    LLMC_ASSIGN(const JobSetup setup, unpack_setup(message));
+    std::shared_ptr<const Model> model;
+    if (setup.needs_model()) {
+      LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
+    }
+    LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), compute_threads(*context.comm)));
+    return {};
+  }();
+  LLMC_TRY(context.comm->gather(0, pack_status(ready), setup_deadline).status());
+  LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
+  ByteReader verdict(message);
+  if (!unpack_status(verdict).ok()) return {};
+  return work(*context.comm, *worker.processor, WorkerOptions{});
+}
+
+}  // namespace llmc

@@ -1,0 +1,149 @@
+#include "commands/options.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+namespace llmc {
+
+namespace po = boost::program_options;
+
+Result<uint64_t> parse_byte_size(const std::string& text) {
+  const auto bad = [&] { return Status(Code::usage, "'" + text + "' is not a size such as 65536, 64K or 256M"); };
+  size_t i = 0;
+  uint64_t n = 0;
+  while (i < text.size() && text[i] >= '0' && text[i] <= '9') {
+    if (n > (UINT64_MAX - 9) / 10) return bad();
+    n = n * 10 + static_cast<uint64_t>(text[i++] - '0');
+  }
+  if (i == 0) return bad();
+  std::string unit = text.substr(i);
+  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return std::toupper(c); });
+  static const std::string letters = "KMGT";
+  int shift = 0;
+  if (!unit.empty() && unit != "B") {
+    const size_t at = letters.find(unit[0]);
+    const std::string rest = unit.substr(1);
+    if (at == std::string::npos || (!rest.empty() && rest != "B" && rest != "IB")) return bad();
+    shift = static_cast<int>(10 * (at + 1));
+  }
+  if (shift && n >> (64 - shift)) return bad();
+  return n << shift;
+}
+
+void validate(boost::any& value, const std::vector<std::string>& words, ByteSize*, int) {
+  po::validators::check_first_occurrence(value);
+  const std::string& word = po::validators::get_single_string(words);
+  const Result<uint64_t> size = parse_byte_size(word);
+  if (!size.ok()) throw po::error(size.status().message());
+  value = boost::any(ByteSize{*size});
+}
+
+namespace {
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates) {
+  std::string best;
+  size_t least = word.size() / 2 + 2;
+  for (const std::string& candidate : candidates) {
+    const size_t d = edit_distance(word, candidate);
+    if (d < least) {
+      least = d;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+OptionSet::OptionSet(std::string verb, std::string usage, std::string summary)
+    : verb_(std::move(verb)), usage_(std::move(usage)), summary_(std::move(summary)) {}
+
+po::options_description& OptionSet::group(const std::string& caption) {
+  groups_.push_back(std::make_unique<po::options_description>(caption, 110));
+  return *groups_.back();
+}
+
+void OptionSet::positional(const std::string& name, int max) {
+  positional_.add(name.c_str(), max);
+  positional_name_ = name;
+  hidden_.add_options()(name.c_str(), po::value<std::vector<std::string>>());
+}
+
+std::string OptionSet::nearest(const std::string& word) const {
+  std::vector<std::string> names;
+  for (const auto& g : groups_) {
+    for (const auto& option : g->options()) names.push_back("--" + option->long_name());
+  }
+  return nearest_word(word, names);
+}
+
+Status OptionSet::parse(const std::vector<std::string>& words, bool* help) {
+  auto& common = group("Everywhere");
+  common.add_options()
+      ("config", po::value<std::string>()->value_name("FILE"), "read options from FILE: one 'name = value' a line")
+      ("help,h", "show this text");
+  po::options_description all;
+  all.add(hidden_);
+  for (const auto& g : groups_) all.add(*g);
+  using style = po::command_line_style::style_t;
+  const int strict = style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing);
+  try {
+    po::store(po::command_line_parser(words).options(all).positional(positional_).style(strict).run(), values_);
+    *help = values_.count("help") > 0;
+    if (*help) return {};
+    if (values_.count("config")) {
+      const std::string& path = values_["config"].as<std::string>();
+      std::ifstream file(path);
+      if (!file) return {Code::usage, path + ": cannot be read"};
+      try {
+        po::store(po::parse_config_file(file, all), values_);
+      } catch (const po::error& e) {
+        return {Code::usage, path + ": " + e.what()};
+      }
+    }
+    po::notify(values_);
+  } catch (const po::unknown_option& e) {
+    const std::string name = e.get_option_name();
+    const std::string near = nearest(name);
+    return {Code::usage, verb_ + ": unknown option " + name + (near.empty() ? "" : ", did you mean " + near + "?")};
+  } catch (const po::too_many_positional_options_error&) {
+    return {Code::usage, verb_ + ": too many arguments; usage: " + usage_};
+  } catch (const po::error& e) {
+    return {Code::usage, verb_ + ": " + e.what()};
+  }
+  return {};
+}
+
+std::string OptionSet::help() const {
+  std::ostringstream text;
+  text << "Usage: " << usage_ << "\n\n" << summary_ << "\n";
+  for (const auto& g : groups_) text << "\n" << *g;
+  return text.str();
+}
+
+std::vector<std::string> OptionSet::words() const {
+  return given(positional_name_) ? values_[positional_name_].as<std::vector<std::string>>() : std::vector<std::string>();
+}
+
+bool OptionSet::given(const std::string& name) const {
+  const auto it = values_.find(name);
+  return it != values_.end() && !it->second.defaulted();
+}
+
+}  // namespace llmc
