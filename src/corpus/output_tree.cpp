@@ -132,9 +132,11 @@ Status OutputTree::add_directory(const Entry& entry) {
     struct stat st;
     if (::fstatat(folder, last.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return failed(entry.name, errno);
     if (S_ISDIR(st.st_mode)) {
-      // Extracted before, perhaps read-only; where it is not ours, writing says so.
-      const Descriptor fd(::openat(folder, last.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-      if (options_.metadata && (st.st_mode & 0700) != 0700 && fd.get() >= 0) (void)!::fchmod(fd.get(), (st.st_mode & 0777) | 0700);
+      // Extracted before, perhaps read-only; where it is not ours, writing says so. /proc, since fchmod takes no
+      // O_PATH descriptor, a folder of mode 0 gives no other, and fchmodat would follow a link.
+      const Descriptor fd(::openat(folder, last.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+      if (options_.metadata && (st.st_mode & 0700) != 0700) (void)!::chmod(path.c_str(), (st.st_mode & 0777) | 0700);
       break;
     }
     if (!options_.force || !again) return exists(entry.name);
