@@ -14,6 +14,7 @@
 #include "base/checksum.h"
 #include "base/status.h"
 #include "chunk/feed.h"
+#include "chunk/token_engine.h"
 #include "frame/frame.h"
 #include "model/session.h"
 
@@ -25,7 +26,9 @@ struct CodecParameters {
   uint32_t window = 0;  // tokens a window codes at most (n); 0: the model's context
   uint32_t carry = 0;   // tokens carried into the next window (c), c + 1 <= n
   // Stable bytes: part of the plan digest and of the frame seed.
+  // codec u8, window u32, carry u32, little-endian.
   Bytes serialize() const;
+  // Code::corrupt, or Code::failure for a codec of a later version.
   static Result<CodecParameters> parse(ByteView bytes);
 };
 
@@ -34,21 +37,34 @@ struct CodecParameters {
 uint32_t frame_seed(const Digest& model, const CodecParameters& parameters, uint32_t shard, ByteView first_chunk);
 
 // One per process; any number of threads may be inside encode() and decode() at once, each
-// with a session of its own, each until the feed ends. `engine` may be null where only
-// stored and zstd frames are made or read; frames that need a model then fail (Code::model).
+// with a session of its own, each until the feed ends. Without an engine (null) only stored
+// and zstd frames can be made or read; frames that need a model then fail (Code::model).
 class ChunkCodec {
  public:
+  // `engine` must outlive the codec.
   ChunkCodec(Engine* engine, const CodecParameters& parameters);
-  // streams: how many chunks a thread works on in lock-step.
-  Status encode(ChunkFeed& feed, int streams);
-  Status decode(ChunkFeed& feed, int streams);
+  ChunkCodec(std::unique_ptr<TokenEngine> engine, const CodecParameters& parameters);
+
+  // streams: how many chunks a thread works on in lock-step, at most.
+  //
+  // What is wrong with one item is told to the feed, by name, and the work goes on. Returned
+  // are the errors that end it: the parameters do not fit the model (no item is taken), no
+  // session can be made, or feeding one failed (the items held get that error as their
+  // outcome). Code::interrupted after stopped(): items held then get no outcome.
+  Status encode(ChunkFeed& feed, int streams) const;
+  Status decode(ChunkFeed& feed, int streams) const;
+
+  // One item on the calling thread, with a session of its own where one is needed: the
+  // plugin, repair, tests. `item` as for encode() and decode(); its ticket has no meaning.
+  Result<Bytes> encode_one(ChunkItem item) const;
+  Result<Bytes> decode_one(ChunkItem item) const;
 
  private:
-  Engine* engine_;
+  std::unique_ptr<TokenEngine> engine_;
   CodecParameters parameters_;
 };
 
-// One frame alone, on the calling thread: the plugin, repair, tests.
+// The same with an engine and codec for this call alone.
 Result<Bytes> encode_chunk(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed, ByteView text);
 Result<Bytes> decode_frame(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed, ByteView frame,
                            uint32_t text_size);

@@ -1,0 +1,132 @@
+#include "chunk/codec.h"
+
+#include <algorithm>
+#include <new>
+
+#include "chunk/lockstep.h"
+#include "chunk/memory_feed.h"
+#include "chunk/symbol_coder.h"
+
+namespace llmc {
+namespace {
+
+Result<LockstepJob> make_job(const TokenEngine* engine, const CodecParameters& parameters, int streams) {
+  LLMC_TRY(check_codec(parameters.codec));
+  LockstepJob job;
+  job.engine = engine;
+  job.codec = parameters.codec;
+  job.streams = std::max(streams, 1);
+  if (!engine) return job;
+  const auto context = static_cast<uint32_t>(engine->context());
+  job.window = parameters.window ? parameters.window : context;
+  job.carry = parameters.carry;
+  if (job.window > context) {
+    return Status(Code::model, "windows of " + std::to_string(job.window) + " tokens do not fit the model, whose context is " +
+                                   std::to_string(context));
+  }
+  if (job.carry >= job.window) {
+    return Status(Code::usage, "a carry of " + std::to_string(job.carry) + " tokens leaves no room in windows of " +
+                                   std::to_string(job.window));
+  }
+  return job;
+}
+
+Result<Bytes> run_one(const ChunkCodec& codec, Status (ChunkCodec::*way)(ChunkFeed&, int) const, ChunkItem item) {
+  std::vector<ChunkItem> items;
+  items.push_back(std::move(item));
+  MemoryFeed feed(std::move(items));
+  LLMC_TRY((codec.*way)(feed, 1));
+  return std::move(feed.outcomes()[0]);
+}
+
+ChunkItem make_item(uint32_t chunk, uint32_t seed, uint32_t size, ByteView bytes) {
+  return {0, chunk, seed, size, Bytes(bytes.begin(), bytes.end())};
+}
+
+Status out_of_memory() { return {Code::failure, "out of memory while coding"}; }
+
+}  // namespace
+
+Bytes CodecParameters::serialize() const {
+  ByteWriter out;
+  out.u8(static_cast<uint8_t>(codec));
+  out.u32(window);
+  out.u32(carry);
+  return out.take();
+}
+
+Result<CodecParameters> CodecParameters::parse(ByteView bytes) {
+  ByteReader in(bytes);
+  CodecParameters parameters;
+  const uint8_t codec = in.u8();
+  parameters.window = in.u32();
+  parameters.carry = in.u32();
+  if (!in.done()) {
+    return Status(Code::corrupt, "the coding parameters are " + std::to_string(bytes.size()) + " bytes long, not 9");
+  }
+  if (codec > static_cast<uint8_t>(Codec::rank)) {
+    return Status(Code::failure, "codec " + std::to_string(codec) + " is not known to this version of llmc-batch");
+  }
+  parameters.codec = static_cast<Codec>(codec);
+  LLMC_TRY(check_codec(parameters.codec));
+  if (parameters.window != 0 && parameters.carry >= parameters.window) {
+    return Status(Code::corrupt, "the coding parameters carry " + std::to_string(parameters.carry) +
+                                     " tokens into windows of " + std::to_string(parameters.window));
+  }
+  return parameters;
+}
+
+uint32_t frame_seed(const Digest& model, const CodecParameters& parameters, uint32_t shard, ByteView first_chunk) {
+  ByteWriter head;
+  head.bytes(model);
+  head.bytes(parameters.serialize());
+  head.u32(shard);
+  Sha256 hash;
+  hash.update(head.view());
+  hash.update(first_chunk);
+  const Digest digest = hash.finish();
+  return ByteReader(digest).u32();
+}
+
+ChunkCodec::ChunkCodec(Engine* engine, const CodecParameters& parameters)
+    : ChunkCodec(make_token_engine(engine), parameters) {}
+
+ChunkCodec::ChunkCodec(std::unique_ptr<TokenEngine> engine, const CodecParameters& parameters)
+    : engine_(std::move(engine)), parameters_(parameters) {}
+
+Status ChunkCodec::encode(ChunkFeed& feed, int streams) const {
+  LLMC_ASSIGN(const LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  if (!engine_ && is_model_codec(job.codec)) {
+    return {Code::model, std::string("codec ") + codec_name(job.codec) + " needs a model, and none is given"};
+  }
+  try {
+    return encode_in_lockstep(job, feed);
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  }
+}
+
+Status ChunkCodec::decode(ChunkFeed& feed, int streams) const {
+  LLMC_ASSIGN(const LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  try {
+    return decode_in_lockstep(job, feed);
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  }
+}
+
+Result<Bytes> ChunkCodec::encode_one(ChunkItem item) const { return run_one(*this, &ChunkCodec::encode, std::move(item)); }
+
+Result<Bytes> ChunkCodec::decode_one(ChunkItem item) const { return run_one(*this, &ChunkCodec::decode, std::move(item)); }
+
+Result<Bytes> encode_chunk(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed,
+                           ByteView text) {
+  return ChunkCodec(engine, parameters).encode_one(make_item(chunk, seed, static_cast<uint32_t>(text.size()), text));
+}
+
+Result<Bytes> decode_frame(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed,
+                           ByteView frame, uint32_t text_size) {
+  return ChunkCodec(engine, parameters).decode_one(make_item(chunk, seed, text_size, frame));
+}
+
+}  // namespace llmc

@@ -1,0 +1,50 @@
+#include "chunk/memory_feed.h"
+
+#include <algorithm>
+
+namespace llmc {
+
+MemoryFeed::MemoryFeed(std::vector<ChunkItem> items, int threads)
+    : items_(std::move(items)), threads_(static_cast<size_t>(std::max(threads, 1))) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    items_[i].ticket = i;
+    outcomes_.emplace_back(Status(Code::failure, "chunk " + std::to_string(items_[i].chunk) + " was not reached"));
+  }
+}
+
+bool MemoryFeed::next(ChunkItem* item, int held, bool wait) {
+  const std::lock_guard lock(mutex_);
+  if (given_ == items_.size()) return false;
+  const size_t share = (items_.size() - finished_ + threads_ - 1) / threads_;
+  if (!wait && static_cast<size_t>(held) >= share) return false;
+  *item = std::move(items_[given_++]);
+  return true;
+}
+
+void MemoryFeed::finished(uint64_t ticket, Result<Bytes> outcome) {
+  const std::lock_guard lock(mutex_);
+  ++finished_;
+  outcomes_[ticket] = std::move(outcome);
+}
+
+void MemoryFeed::progress(uint64_t tokens) {
+  const std::lock_guard lock(mutex_);
+  tokens_ += tokens;
+}
+
+bool MemoryFeed::stopped() const {
+  const std::lock_guard lock(mutex_);
+  return stopped_;
+}
+
+void MemoryFeed::stop() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+}
+
+uint64_t MemoryFeed::tokens() const {
+  const std::lock_guard lock(mutex_);
+  return tokens_;
+}
+
+}  // namespace llmc

@@ -1,0 +1,111 @@
+#include "chunk/symbol_coder.h"
+
+#include <algorithm>
+
+#include "coder/range_coder.h"
+#include "coder/rank_coder.h"
+
+namespace llmc {
+namespace {
+
+// Symbols of a vocabulary of `vocab` ids: an escaped byte b is vocab + b, coded as the
+// pseudo-symbol that the session calls vocab and then the byte.
+
+class RangeSymbolEncoder final : public SymbolEncoder {
+ public:
+  explicit RangeSymbolEncoder(int vocab) : vocab_(vocab) {}
+  Ask ask() const override { return Ask::intervals; }
+  void encode(Session& session, int row, Symbol symbol) override {
+    const Interval interval = session.interval(row);
+    out_.encode(interval.cum, interval.weight, interval.total);
+    if (symbol >= vocab_) out_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+  }
+  size_t size() const override { return out_.size(); }
+  Bytes finish() override { return out_.finish(); }
+
+ private:
+  int vocab_;
+  RangeEncoder out_;
+};
+
+class RangeSymbolDecoder final : public SymbolDecoder {
+ public:
+  RangeSymbolDecoder(int vocab, ByteView payload) : vocab_(vocab), in_(payload) {}
+  Symbol decode(Session& session, int row) override {
+    Interval interval;
+    const Symbol symbol = session.find(row, in_.target(session.total(row)), &interval);
+    in_.take(interval.cum, interval.weight, interval.total);
+    return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
+  }
+  bool at_end() const override { return in_.at_end(); }
+
+ private:
+  int vocab_;
+  RangeDecoder in_;
+};
+
+class RankSymbolEncoder final : public SymbolEncoder {
+ public:
+  explicit RankSymbolEncoder(int vocab) : vocab_(vocab) {}
+  Ask ask() const override { return Ask::ranks; }
+  void encode(Session& session, int row, Symbol symbol) override {
+    out_.encode(session.rank(row));
+    if (symbol >= vocab_) out_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+  }
+  size_t size() const override { return out_.size(); }
+  Bytes finish() override { return out_.finish(); }
+
+ private:
+  int vocab_;
+  RankEncoder out_;
+};
+
+class RankSymbolDecoder final : public SymbolDecoder {
+ public:
+  RankSymbolDecoder(int vocab, bool escape, ByteView payload)
+      : vocab_(vocab), symbols_(static_cast<uint32_t>(vocab) + escape), in_(payload) {}
+  Symbol decode(Session& session, int row) override {
+    const uint32_t rank = in_.decode();
+    if (rank >= symbols_) return -1;
+    const Symbol symbol = session.symbol_of_rank(row, rank);
+    return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
+  }
+  bool at_end() const override { return in_.at_end(); }
+
+ private:
+  int vocab_;
+  uint32_t symbols_;
+  RankDecoder in_;
+};
+
+}  // namespace
+
+bool is_model_codec(Codec codec) { return codec != Codec::stored && codec != Codec::zstd; }
+
+Status check_codec(Codec codec) {
+  switch (codec) {
+    case Codec::stored:
+    case Codec::zstd:
+    case Codec::range:
+    case Codec::rank:
+      return {};
+    case Codec::mix:
+      break;
+  }
+  return {Code::failure, std::string("codec ") + codec_name(codec) + " is not known to this version of llmc-batch"};
+}
+
+std::unique_ptr<SymbolEncoder> make_symbol_encoder(Codec codec, const Tokenizer& tokenizer) {
+  if (codec == Codec::range) return std::make_unique<RangeSymbolEncoder>(tokenizer.vocab());
+  if (codec == Codec::rank) return std::make_unique<RankSymbolEncoder>(tokenizer.vocab());
+  return nullptr;
+}
+
+std::unique_ptr<SymbolDecoder> make_symbol_decoder(Codec codec, const Tokenizer& tokenizer, ByteView payload) {
+  const int vocab = tokenizer.vocab();
+  if (codec == Codec::range) return std::make_unique<RangeSymbolDecoder>(vocab, payload);
+  if (codec == Codec::rank) return std::make_unique<RankSymbolDecoder>(vocab, tokenizer.needs_escape(), payload);
+  return nullptr;
+}
+
+}  // namespace llmc

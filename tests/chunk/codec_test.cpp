@@ -1,0 +1,444 @@
+#include "chunk/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+#include "base/file.h"
+#include "chunk/memory_feed.h"
+#include "chunk/stub_engine.h"
+
+namespace llmc {
+namespace {
+
+constexpr uint32_t seed = 0xC0FFEE;
+
+Bytes bytes_of(std::string_view text) {
+  const ByteView view = as_bytes(text);
+  return Bytes(view.begin(), view.end());
+}
+
+Bytes random_bytes(size_t n, uint64_t s) {
+  std::mt19937_64 random(s);
+  Bytes bytes(n);
+  for (auto& b : bytes) b = static_cast<uint8_t>(random());
+  return bytes;
+}
+
+const Bytes& alice() {
+  static const Bytes text = [] {
+    auto file = read_file(LLMC_SOURCE_DIR "/tests/data/text/alice29.txt");
+    return file.ok() ? *file : Bytes();
+  }();
+  return text;
+}
+
+Bytes slice(const Bytes& text, size_t from, size_t n) { return Bytes(text.begin() + from, text.begin() + from + n); }
+
+// What a codec has to survive, in chunks.
+std::vector<Bytes> corpus() {
+  std::vector<Bytes> texts;
+  texts.push_back({});
+  for (int b : {0, 7, 97, 0x80, 0xFF}) texts.push_back({static_cast<uint8_t>(b)});
+  texts.push_back(bytes_of("the"));
+  for (size_t n : {2, 63, 64, 65, 127, 128, 129, 600, 3000}) texts.push_back(slice(alice(), 1000 + n, n));
+  texts.push_back(random_bytes(777, 1));
+  texts.push_back(Bytes(5000, ' '));
+  texts.push_back(Bytes(5000, 0xFF));  // all escapes
+  Bytes e_acute;
+  for (int i = 0; i < 200; ++i) {
+    e_acute.push_back(0xC3);
+    e_acute.push_back(0xA9);
+  }
+  texts.push_back(slice(e_acute, 1, 301));  // borders inside characters
+  Bytes dirty = slice(alice(), 0, 1500);
+  for (size_t i = 100; i < dirty.size(); i += 97) dirty[i] = static_cast<uint8_t>(0xF5 + i % 11);
+  texts.push_back(dirty);
+  texts.push_back(bytes_of("<|endoftext|>\r\n\r\n\0 mixed <s></s>"));
+  return texts;
+}
+
+std::vector<ChunkItem> items_of(const std::vector<Bytes>& texts) {
+  std::vector<ChunkItem> items;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    items.push_back({0, static_cast<uint32_t>(i), seed, static_cast<uint32_t>(texts[i].size()), texts[i]});
+  }
+  return items;
+}
+
+ChunkCodec stub_codec(const CodecParameters& parameters, const StubOptions& options = {}) {
+  return ChunkCodec(std::make_unique<StubEngine>(ByteView(alice()).first(60000), options), parameters);
+}
+
+std::vector<Result<Bytes>> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> items, int streams,
+                               int threads) {
+  MemoryFeed feed(std::move(items), threads);
+  std::vector<std::thread> pool;
+  for (int t = 0; t < threads; ++t) {
+    pool.emplace_back([&] {
+      const Status status = encode ? codec.encode(feed, streams) : codec.decode(feed, streams);
+      EXPECT_TRUE(status.ok()) << status.message();
+    });
+  }
+  for (auto& thread : pool) thread.join();
+  return std::move(feed.outcomes());
+}
+
+std::vector<Bytes> encode_all(const ChunkCodec& codec, const std::vector<Bytes>& texts, int streams, int threads) {
+  std::vector<Bytes> frames;
+  for (auto& outcome : run(codec, true, items_of(texts), streams, threads)) {
+    EXPECT_TRUE(outcome.ok()) << outcome.status().message();
+    frames.push_back(outcome.ok() ? std::move(*outcome) : Bytes());
+  }
+  return frames;
+}
+
+std::vector<Result<Bytes>> decode_all(const ChunkCodec& codec, const std::vector<Bytes>& frames,
+                                      const std::vector<Bytes>& texts, int streams, int threads) {
+  auto items = items_of(texts);
+  for (size_t i = 0; i < items.size(); ++i) items[i].bytes = frames[i];
+  return run(codec, false, std::move(items), streams, threads);
+}
+
+Codec codec_of(const Bytes& frame) { return static_cast<Codec>(frame[5]); }
+
+struct Setting {
+  CodecParameters parameters;
+  StubOptions options;
+};
+
+class RoundTrip : public testing::TestWithParam<Setting> {};
+
+TEST_P(RoundTrip, AnyTextInAnyCompany) {
+  ASSERT_FALSE(alice().empty());
+  const auto& [parameters, options] = GetParam();
+  const ChunkCodec codec = stub_codec(parameters, options);
+  const std::vector<Bytes> texts = corpus();
+  const std::vector<Bytes> frames = encode_all(codec, texts, 1, 1);
+  size_t by_model = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    EXPECT_LE(frames[i].size(), texts[i].size() + frame_header_bytes);
+    by_model += codec_of(frames[i]) == parameters.codec;
+  }
+  EXPECT_GT(by_model, 4u) << codec_name(parameters.codec);
+  for (const auto& [streams, threads] : {std::pair{1, 1}, {3, 1}, {40, 1}, {2, 3}, {5, 8}}) {
+    EXPECT_EQ(encode_all(codec, texts, streams, threads), frames) << streams << " streams, " << threads << " threads";
+    const auto back = decode_all(codec, frames, texts, streams, threads);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      ASSERT_TRUE(back[i].ok()) << i << ": " << back[i].status().message();
+      EXPECT_EQ(*back[i], texts[i]) << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Settings, RoundTrip,
+    testing::Values(Setting{{Codec::range, 0, 0}, {}},                          //
+                    Setting{{Codec::range, 0, 32}, {}},                         //
+                    Setting{{Codec::range, 0, 63}, {}},                         // a later window codes one token
+                    Setting{{Codec::range, 1, 0}, {}},                          // a window of the start token alone
+                    Setting{{Codec::range, 2, 1}, {.context = 5, .max_rows = 1}},
+                    Setting{{Codec::range, 50, 13}, {.max_rows = 7}},
+                    Setting{{Codec::range, 0, 32}, {.max_rows = 1000, .lacks_bytes = false}},
+                    Setting{{Codec::rank, 0, 16}, {}},                          //
+                    Setting{{Codec::rank, 0, 0}, {.max_rows = 3, .lacks_bytes = false}},
+                    Setting{{Codec::zstd, 0, 0}, {}}));
+
+TEST(ChunkCodec, ManyTinyChunksRefillTheStreams) {
+  std::mt19937_64 random(4);
+  std::vector<Bytes> texts;
+  for (int i = 0; i < 700; ++i) texts.push_back(slice(alice(), random() % 100000, random() % 90));
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  const auto frames = encode_all(codec, texts, 16, 1);
+  EXPECT_EQ(encode_all(codec, texts, 3, 4), frames);
+  const auto back = decode_all(codec, frames, texts, 7, 8);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    ASSERT_TRUE(back[i].ok()) << back[i].status().message();
+    ASSERT_EQ(*back[i], texts[i]);
+  }
+}
+
+TEST(ChunkCodec, TokensAreReportedOnce) {
+  const Bytes text = slice(alice(), 5000, 2000);
+  const StubTokenizer tokenizer(true);
+  std::vector<Symbol> symbols;
+  tokenizer.encode(text, &symbols);
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  MemoryFeed in(items_of({text}));
+  ASSERT_TRUE(codec.encode(in, 2).ok());
+  EXPECT_EQ(in.tokens(), symbols.size());
+  auto items = items_of({text});
+  items[0].bytes = *in.outcomes()[0];
+  MemoryFeed out(std::move(items));
+  ASSERT_TRUE(codec.decode(out, 2).ok());
+  EXPECT_EQ(out.tokens(), symbols.size());
+}
+
+TEST(ChunkCodec, RandomBytesAreStored) {
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  const Bytes noise = random_bytes(20000, 3);
+  const auto frames = encode_all(codec, {noise}, 1, 1);
+  EXPECT_EQ(codec_of(frames[0]), Codec::stored);
+  EXPECT_EQ(frames[0].size(), noise.size() + frame_header_bytes);
+}
+
+TEST(ChunkCodec, RepetitionGoesToZstd) {
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  Bytes text;
+  for (int i = 0; i < 50; ++i) {
+    const Bytes part = slice(alice(), 3000, 1000);
+    text.insert(text.end(), part.begin(), part.end());
+  }
+  const auto frames = encode_all(codec, {text}, 1, 1);
+  EXPECT_EQ(codec_of(frames[0]), Codec::zstd);
+  EXPECT_LT(frames[0].size(), 1000u);
+}
+
+TEST(ChunkCodec, OutOfRangeActivationsFallBackInAnyCompany) {
+  Bytes bad = slice(alice(), 2000, 1500);
+  bad[700] = bad[701] = '~';
+  const std::vector<Bytes> texts{slice(alice(), 100, 900), bad, slice(alice(), 9000, 1100)};
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  const auto frames = encode_all(codec, texts, 1, 1);
+  EXPECT_EQ(codec_of(frames[0]), Codec::range);
+  EXPECT_EQ(codec_of(frames[1]), Codec::zstd);
+  EXPECT_EQ(codec_of(frames[2]), Codec::range);
+  EXPECT_EQ(encode_all(codec, texts, 3, 1), frames);
+  EXPECT_EQ(encode_all(codec, texts, 2, 2), frames);
+  const auto back = decode_all(codec, frames, texts, 3, 1);
+  for (size_t i = 0; i < texts.size(); ++i) EXPECT_TRUE(back[i].ok() && *back[i] == texts[i]);
+}
+
+TEST(ChunkCodec, WithoutAModel) {
+  const std::vector<Bytes> texts{{}, slice(alice(), 0, 30000), random_bytes(1000, 5), Bytes(100000, 'x')};
+  const ChunkCodec zstd(static_cast<Engine*>(nullptr), {Codec::zstd, 0, 0});
+  const auto frames = encode_all(zstd, texts, 1, 2);
+  EXPECT_EQ(codec_of(frames[0]), Codec::stored);
+  EXPECT_EQ(codec_of(frames[1]), Codec::zstd);
+  EXPECT_EQ(codec_of(frames[2]), Codec::stored);
+  EXPECT_LT(frames[1].size(), 13000u);
+  const auto back = decode_all(zstd, frames, texts, 1, 2);
+  for (size_t i = 0; i < texts.size(); ++i) EXPECT_TRUE(back[i].ok() && *back[i] == texts[i]);
+
+  const ChunkCodec stored(static_cast<Engine*>(nullptr), {Codec::stored, 0, 0});
+  for (const Bytes& frame : encode_all(stored, texts, 1, 1)) EXPECT_EQ(codec_of(frame), Codec::stored);
+
+  const ChunkCodec range(static_cast<Engine*>(nullptr), {Codec::range, 0, 0});
+  MemoryFeed feed(items_of(texts));
+  EXPECT_EQ(range.encode(feed, 1).code(), Code::model);
+  const auto modelled = encode_all(stub_codec({Codec::range, 0, 0}), {slice(alice(), 0, 3000)}, 1, 1);
+  ASSERT_EQ(codec_of(modelled[0]), Codec::range);
+  const auto refused = decode_all(zstd, modelled, {slice(alice(), 0, 3000)}, 1, 1);
+  EXPECT_EQ(refused[0].status().code(), Code::model);
+}
+
+TEST(ChunkCodec, OneAlone) {
+  const ChunkCodec codec = stub_codec({Codec::rank, 0, 8});
+  const Bytes text = slice(alice(), 50, 999);
+  auto frame = codec.encode_one({0, frame_any_chunk, 0, 0, text});
+  ASSERT_TRUE(frame.ok());
+  auto back = codec.decode_one({0, frame_any_chunk, 0, 999, *frame});
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(*back, text);
+  const CodecParameters zstd{Codec::zstd, 0, 0};
+  frame = encode_chunk(nullptr, zstd, 3, seed, text);
+  ASSERT_TRUE(frame.ok());
+  back = decode_frame(nullptr, zstd, 3, seed, *frame, 999);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(*back, text);
+}
+
+TEST(ChunkCodec, MisplacedFramesAreNamed) {
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 8});
+  const Bytes text = slice(alice(), 50, 999);
+  const auto frame = codec.encode_one({0, 5, seed, 0, text});
+  ASSERT_TRUE(frame.ok());
+  for (const ChunkItem& wrong : {ChunkItem{0, 6, seed, 999, *frame}, ChunkItem{0, 5, seed + 1, 999, *frame},
+                                 ChunkItem{0, 5, seed, 998, *frame}, ChunkItem{0, 5, seed, 0xFFFFFFFF, *frame}}) {
+    const auto outcome = codec.decode_one(wrong);
+    ASSERT_FALSE(outcome.ok());
+    EXPECT_EQ(outcome.status().code(), Code::corrupt);
+    EXPECT_EQ(outcome.status().message().find("chunk " + std::to_string(wrong.chunk) + ":"), 0u);
+  }
+}
+
+TEST(ChunkCodec, EveryFlippedByteGivesAStatus) {
+  for (Codec kind : {Codec::range, Codec::rank, Codec::zstd}) {
+    const ChunkCodec codec = stub_codec({kind, 0, 32});
+    const Bytes text = slice(alice(), 20000, 400);
+    const auto frame = codec.encode_one({0, 1, seed, 0, text});
+    ASSERT_TRUE(frame.ok());
+    ASSERT_EQ(codec_of(*frame), kind);
+    for (size_t i = 0; i < frame->size(); ++i) {
+      for (int flip : {1, 0x80, 0xFF}) {
+        Bytes damaged = *frame;
+        damaged[i] ^= static_cast<uint8_t>(flip);
+        const auto outcome = codec.decode_one({0, 1, seed, 400, damaged});
+        ASSERT_FALSE(outcome.ok()) << i;
+        EXPECT_EQ(outcome.status().code(), Code::corrupt);
+      }
+    }
+  }
+}
+
+// Damage that the frame's own checksum does not show: what a hostile hand makes.
+TEST(ChunkCodec, HostilePayloadsGiveAStatusOrTheRightBytes) {
+  std::mt19937_64 random(8);
+  for (Codec kind : {Codec::range, Codec::rank, Codec::zstd, Codec::stored}) {
+    const ChunkCodec codec = stub_codec({kind, 0, 32});
+    const Bytes text = slice(alice(), 20000, 300);
+    const auto whole = codec.encode_one({0, 1, seed, 0, text});
+    ASSERT_TRUE(whole.ok());
+    const auto parsed = parse_frame(*whole, seed);
+    ASSERT_TRUE(parsed.ok());
+    const Bytes payload(parsed->payload.begin(), parsed->payload.end());
+    for (int trial = 0; trial < 400; ++trial) {
+      Frame frame = *parsed;
+      Bytes damaged = payload;
+      switch (trial % 5) {
+        case 0: damaged[random() % damaged.size()] ^= static_cast<uint8_t>(1 + random() % 255); break;
+        case 1: damaged.resize(random() % damaged.size()); break;
+        case 2: damaged = random_bytes(random() % 290, trial); break;
+        case 3: frame.tokens = 1 + random() % 300; break;
+        case 4: frame.text_crc ^= 1u << random() % 32; break;
+      }
+      if (kind == Codec::stored) damaged.resize(300);
+      if (kind == Codec::stored || kind == Codec::zstd) frame.tokens = 0;
+      frame.payload = damaged;
+      const auto outcome = codec.decode_one({0, 1, seed, 300, make_frame(frame, seed)});
+      if (outcome.ok()) {
+        EXPECT_EQ(*outcome, text);
+      } else {
+        EXPECT_EQ(outcome.status().code(), Code::corrupt);
+      }
+    }
+  }
+}
+
+TEST(ChunkCodec, HostileSizesCostNoMemoryAndNoTime) {
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  Frame frame;
+  frame.chunk = 1;
+  frame.text_size = max_chunk_bytes;
+  const Bytes payload = random_bytes(50, 6);
+  frame.payload = payload;
+  frame.codec = Codec::zstd;
+  auto outcome = codec.decode_one({0, 1, seed, max_chunk_bytes, make_frame(frame, seed)});
+  EXPECT_EQ(outcome.status().code(), Code::corrupt);
+  // As many tokens as bytes: refused at the first token of two bytes.
+  frame.codec = Codec::range;
+  frame.tokens = max_chunk_bytes;
+  outcome = codec.decode_one({0, 1, seed, max_chunk_bytes, make_frame(frame, seed)});
+  EXPECT_EQ(outcome.status().code(), Code::corrupt);
+}
+
+TEST(ChunkCodec, LaterCodecsAreRefusedByName) {
+  Frame frame;
+  frame.codec = Codec::mix;
+  frame.chunk = 1;
+  frame.text_size = 100;
+  frame.tokens = 10;
+  const auto outcome = stub_codec({}).decode_one({0, 1, seed, 100, make_frame(frame, seed)});
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.status().code(), Code::failure);
+  EXPECT_NE(outcome.status().message().find("codec mix is not known to this version"), std::string::npos);
+  MemoryFeed feed(items_of({bytes_of("x")}));
+  EXPECT_EQ(stub_codec({Codec::mix, 0, 0}).encode(feed, 1).code(), Code::failure);
+}
+
+TEST(ChunkCodec, WindowsThatDoNotFitAreRefused) {
+  MemoryFeed feed(items_of({bytes_of("x")}));
+  EXPECT_EQ(stub_codec({Codec::range, 65, 0}).encode(feed, 1).code(), Code::model);
+  EXPECT_EQ(stub_codec({Codec::range, 65, 0}).decode(feed, 1).code(), Code::model);
+  EXPECT_EQ(stub_codec({Codec::range, 0, 64}).encode(feed, 1).code(), Code::usage);
+  EXPECT_EQ(stub_codec({Codec::range, 10, 10}).encode(feed, 1).code(), Code::usage);
+}
+
+TEST(ChunkCodec, AFailingSessionEndsTheWorkAndNamesTheChunks) {
+  const std::vector<Bytes> texts{slice(alice(), 0, 500), slice(alice(), 500, 500)};
+  const auto frames = encode_all(stub_codec({Codec::range, 0, 32}), texts, 1, 1);
+  for (bool encode : {true, false}) {
+    const ChunkCodec codec = stub_codec({Codec::range, 0, 32}, {.fail_feed = 3});
+    auto items = items_of(texts);
+    for (size_t i = 0; !encode && i < items.size(); ++i) items[i].bytes = frames[i];
+    MemoryFeed feed(std::move(items));
+    const Status status = encode ? codec.encode(feed, 2) : codec.decode(feed, 2);
+    EXPECT_EQ(status.code(), Code::failure);
+    EXPECT_EQ(feed.outcomes()[0].status().message(), "chunk 0: the stub was told to fail");
+  }
+}
+
+class StopAfter final : public ChunkFeed {
+ public:
+  StopAfter(MemoryFeed& feed, uint64_t tokens) : feed_(feed), tokens_(tokens) {}
+  bool next(ChunkItem* item, int held, bool wait) override { return feed_.next(item, held, wait); }
+  void finished(uint64_t ticket, Result<Bytes> outcome) override { feed_.finished(ticket, std::move(outcome)); }
+  void progress(uint64_t tokens) override { feed_.progress(tokens); }
+  bool stopped() const override { return feed_.tokens() >= tokens_; }
+
+ private:
+  MemoryFeed& feed_;
+  uint64_t tokens_;
+};
+
+TEST(ChunkCodec, StopsInTheMiddle) {
+  const std::vector<Bytes> texts(20, slice(alice(), 0, 500));
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
+  const auto frames = encode_all(codec, texts, 1, 1);
+  for (bool encode : {true, false}) {
+    auto items = items_of(texts);
+    for (size_t i = 0; !encode && i < items.size(); ++i) items[i].bytes = frames[i];
+    MemoryFeed memory(std::move(items));
+    StopAfter feed(memory, 1200);
+    const Status status = encode ? codec.encode(feed, 2) : codec.decode(feed, 2);
+    EXPECT_EQ(status.code(), Code::interrupted);
+    EXPECT_LT(memory.tokens(), 1200u + 50);
+    EXPECT_FALSE(memory.outcomes().back().ok());
+  }
+  MemoryFeed memory(items_of(texts));
+  memory.stop();
+  EXPECT_EQ(codec.encode(memory, 2).code(), Code::interrupted);
+  EXPECT_EQ(codec.decode(memory, 2).code(), Code::interrupted);
+  EXPECT_EQ(memory.tokens(), 0u);
+}
+
+TEST(CodecParameters, ComeBack) {
+  const CodecParameters parameters{Codec::rank, 1024, 512};
+  EXPECT_EQ(to_hex(parameters.serialize()), "04" "00040000" "00020000");
+  const auto parsed = CodecParameters::parse(parameters.serialize());
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->codec, Codec::rank);
+  EXPECT_EQ(parsed->window, 1024u);
+  EXPECT_EQ(parsed->carry, 512u);
+}
+
+TEST(CodecParameters, HostileBytes) {
+  const Bytes good = CodecParameters{Codec::range, 8, 7}.serialize();
+  for (size_t n = 0; n < good.size(); ++n) EXPECT_FALSE(CodecParameters::parse(ByteView(good).first(n)).ok());
+  Bytes longer = good;
+  longer.push_back(0);
+  EXPECT_EQ(CodecParameters::parse(longer).status().code(), Code::corrupt);
+  for (int codec = 0; codec < 256; ++codec) {
+    Bytes other = good;
+    other[0] = static_cast<uint8_t>(codec);
+    EXPECT_EQ(CodecParameters::parse(other).ok(), codec <= 4 && codec != 3) << codec;
+  }
+  EXPECT_EQ(CodecParameters::parse(CodecParameters{Codec::range, 8, 8}.serialize()).status().code(), Code::corrupt);
+}
+
+TEST(FrameSeed, DependsOnAllThatItNames) {
+  Digest model{};
+  const CodecParameters parameters{Codec::range, 0, 512};
+  const Bytes text = bytes_of("first chunk");
+  const uint32_t base = frame_seed(model, parameters, 0, text);
+  EXPECT_EQ(base, frame_seed(model, parameters, 0, text));
+  EXPECT_NE(base, frame_seed(model, parameters, 1, text));
+  EXPECT_NE(base, frame_seed(model, {Codec::range, 0, 511}, 0, text));
+  EXPECT_NE(base, frame_seed(model, parameters, 0, bytes_of("other chunk")));
+  model[31] = 1;
+  EXPECT_NE(base, frame_seed(model, parameters, 0, text));
+}
+
+}  // namespace
+}  // namespace llmc
