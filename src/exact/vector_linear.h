@@ -246,11 +246,20 @@ struct Linear {
     size_t ldy;
   };
 
-  static void finish(const Args& a, int row, int column, F value) {
-    const int m = a.n - column;
-    value = V::mul(value, V::mul(V::set(a.s[row]), V::load(a.sw + column, m)));
-    if (a.bias) value = V::add(value, V::load(a.bias + column, m));
-    V::store(a.y + row * a.ldy + column, value, m);
+  // 256 high + low, exact in double.
+  static D join(D high, D low) { return V::dadd(V::dmul(high, V::dset(256.0)), low); }
+
+  // y = f32(sum) * (s * sw) [+ bias] for G vectors of columns of one row.
+  template <int G>
+  static void finish(const Args& a, int row, int column, const F* value) {
+    const F s = V::set(a.s[row]);
+    float* y = a.y + row * a.ldy;
+    for (int g = 0; g < G; ++g, column += V::kWidth) {
+      const int m = a.n - column;
+      F v = V::mul(value[g], V::mul(s, V::load(a.sw + column, m)));
+      if (a.bias) v = V::add(v, V::load(a.bias + column, m));
+      V::store(y + column, v, m);
+    }
   }
 
   // Rows first..first+R-1 against the G vectors of one panel.
@@ -258,45 +267,41 @@ struct Linear {
   __attribute__((noinline)) static void block(const Args& a, const uint8_t* w, int first, int column) {
     constexpr int kLanes = Rows<V>::lanes(BITS);
     const char* q[R * kLanes];
-    I base[R * kLanes];  // what the +128 of the weights added
     for (int r = 0; r < R; ++r) {
       const char* row = a.q + (first + r) * Rows<V>::bytes(BITS, a.k);
-      for (int l = 0; l < kLanes; ++l) {
-        q[r * kLanes + l] = Rows<V>::lane(row, a.k, l);
-        if constexpr (V::kQuad) base[r * kLanes + l] = V::iset(Rows<V>::sum(row, l) * 128);
-      }
+      for (int l = 0; l < kLanes; ++l) q[r * kLanes + l] = Rows<V>::lane(row, a.k, l);
     }
     const size_t apart = V::kWidth * kUnit;
     const size_t step = G * apart;
     const int steps = static_cast<int>(padded_k(a.k) / kUnit);
     I acc[R * kLanes][G];
+    F value[G];
     if constexpr (V::kQuad) {
       tile<V, R * kLanes, G>(w, apart, step, steps, q, acc);
-      LLMC_UNROLL for (int r = 0; r < R; ++r) {
-        LLMC_UNROLL for (int g = 0; g < G; ++g) {
-          const I low = V::isub(acc[r * kLanes][g], base[r * kLanes]);
-          F value;
-          if constexpr (BITS == 8) {
-            value = V::to_float(low);
+      for (int r = 0; r < R; ++r) {
+        // What the +128 of the weights added.
+        const char* row = a.q + (first + r) * Rows<V>::bytes(BITS, a.k);
+        const I base = V::iset(Rows<V>::sum(row, 0) * 128);
+        const I base_high = V::iset(Rows<V>::sum(row, 1) * 128);
+        for (int g = 0; g < G; ++g) {
+          const I low = V::isub(acc[r * kLanes][g], base);
+          const I high = V::isub(acc[r * kLanes + kLanes - 1][g], base_high);
+          if (BITS == 8) {
+            value[g] = V::to_float(low);
+          } else if (a.k <= kSafeK16) {
+            value[g] = V::to_float(V::iadd(V::template shift_left<8>(high), low));
           } else {
-            const I high = V::isub(acc[r * kLanes + kLanes - 1][g], base[r * kLanes + kLanes - 1]);
-            if (a.k <= kSafeK16) {
-              value = V::to_float(V::iadd(V::template shift_left<8>(high), low));
-            } else {
-              const D d256 = V::dset(256.0);
-              value = V::round_doubles(V::dadd(V::dmul(V::low_doubles(high), d256), V::low_doubles(low)),
-                                       V::dadd(V::dmul(V::high_doubles(high), d256), V::high_doubles(low)));
-            }
+            value[g] = V::round_doubles(join(V::low_doubles(high), V::low_doubles(low)),
+                                        join(V::high_doubles(high), V::high_doubles(low)));
           }
-          finish(a, first + r, column + g * V::kWidth, value);
         }
+        finish<G>(a, first + r, column, value);
       }
     } else if (BITS == 8 || steps <= kSafeSteps) {
       tile<V, R, G>(w, apart, step, steps, q, acc);
-      LLMC_UNROLL for (int r = 0; r < R; ++r) {
-        LLMC_UNROLL for (int g = 0; g < G; ++g) {
-          finish(a, first + r, column + g * V::kWidth, V::to_float(acc[r][g]));
-        }
+      for (int r = 0; r < R; ++r) {
+        for (int g = 0; g < G; ++g) value[g] = V::to_float(acc[r][g]);
+        finish<G>(a, first + r, column, value);
       }
     } else {
       D low[R][G], high[R][G];
@@ -314,9 +319,8 @@ struct Linear {
         }
       }
       for (int r = 0; r < R; ++r) {
-        for (int g = 0; g < G; ++g) {
-          finish(a, first + r, column + g * V::kWidth, V::round_doubles(low[r][g], high[r][g]));
-        }
+        for (int g = 0; g < G; ++g) value[g] = V::round_doubles(low[r][g], high[r][g]);
+        finish<G>(a, first + r, column, value);
       }
     }
   }
