@@ -21,7 +21,8 @@ const char* record_kind_name(RecordKind kind);
 
 // The records of one file, packed: for each, varint gap since the end of the one
 // before, varint length, and (tar, zip, warc) varint name length and name, and (zip)
-// one byte: 0 stored, 8 deflated. Lines and jsonl have no gaps and no names.
+// one byte, the method: 0 stored, 8 deflated, ...; 255 encrypted or a method above 254.
+// Lines and jsonl have no gaps and no names.
 struct Records {
   uint64_t count = 0;
   Bytes packed;
@@ -80,7 +81,7 @@ struct Entry {
 
   // Where the bytes come from and what they looked like when planned. Not archived,
   // but `unpacked` and `source_digest` are.
-  std::string source;           // path; "-" for standard input
+  std::string source;           // path; for standard input, that of its copy
   uint8_t unpacked = 0;         // 0 as it is, 1 gzip, 2 zstd
   uint64_t source_size = 0;     // bytes of the input as it stands on disk
   int64_t source_mtime_ns = 0;

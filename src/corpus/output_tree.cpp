@@ -114,9 +114,12 @@ std::string OutputTree::temporary_name() {
 Status OutputTree::add(const Entry& entry) {
   LLMC_TRY(check_entry_name(entry.name));
   switch (entry.kind) {
-    case Entry::Kind::directory: return add_directory(entry);
-    case Entry::Kind::symlink: return add_symlink(entry);
-    case Entry::Kind::file: break;
+    case Entry::Kind::directory:
+      return add_directory(entry);
+    case Entry::Kind::symlink:
+      return add_symlink(entry);
+    case Entry::Kind::file:
+      break;
   }
   LLMC_ASSIGN(const Handle handle, create(entry));
   return finish(handle);
@@ -211,7 +214,8 @@ Status OutputTree::ensure_open(Handle handle, Unfinished& file) {
     const mode_t mode = options_.metadata ? 0600 : 0666;
     do {
       file.temporary = temporary_name();
-      file.fd = Descriptor(::openat(folder, file.temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+      file.fd = Descriptor(
+          ::openat(folder, file.temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
     } while (file.fd.get() < 0 && errno == EEXIST);
   } else {
     file.fd = Descriptor(::openat(folder, file.temporary.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
@@ -242,7 +246,8 @@ Status OutputTree::write_at(Handle handle, uint64_t offset, ByteView bytes) {
 
 void OutputTree::set_metadata(int fd, const std::string& name, uint32_t mode, int64_t mtime_ns) {
   if (!options_.metadata) return;
-  if (::fchmod(fd, mode & 01777) != 0) warnings_.push_back(failed(name, errno).with("the mode was not restored").message());
+  if (::fchmod(fd, mode & 01777) != 0)
+    warnings_.push_back(failed(name, errno).with("the mode was not restored").message());
   struct timespec times[2];
   times_of(mtime_ns, times);
   if (::futimens(fd, times) != 0) warnings_.push_back(failed(name, errno).with("the time was not restored").message());

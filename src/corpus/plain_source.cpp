@@ -173,7 +173,7 @@ Result<SourceFacts> PlainSource::facts_now() const {
 }
 
 Result<size_t> PlainSource::read(std::span<uint8_t> out) {
-  LLMC_TRY(fault_point("corpus.read"));
+  if (const Status fault = fault_point("corpus.read"); !fault.ok()) return fault.with(printable(file_.path().native()));
   size_t done = 0;
   if (unpacker_) {
     auto n = unpacker_->read(file_, out);
@@ -194,7 +194,8 @@ Result<size_t> PlainSource::read(std::span<uint8_t> out) {
 
 Status PlainSource::skip(uint64_t n) {
   const auto too_short = [&] {
-    return Status(Code::corrupt, printable(file_.path().native()) + ": ends before byte " + std::to_string(position_ + n));
+    return Status(Code::corrupt,
+                  printable(file_.path().native()) + ": ends before byte " + std::to_string(position_ + n));
   };
   if (!unpacker_) {
     LLMC_ASSIGN(const uint64_t size, file_.size());
@@ -215,9 +216,11 @@ Status PlainSource::skip(uint64_t n) {
 
 Packing packing_of(ByteView head) {
   if (head.size() >= 3 && head[0] == 0x1F && head[1] == 0x8B && head[2] == 8) return Packing::gzip;
-  if (head.size() >= 4 && head[1] == 0xB5 && head[2] == 0x2F && head[3] == 0xFD && head[0] == 0x28) return Packing::zstd;
+  if (head.size() >= 4 && head[1] == 0xB5 && head[2] == 0x2F && head[3] == 0xFD && head[0] == 0x28)
+    return Packing::zstd;
   // A skippable frame, with which pzstd and seekable files begin.
-  if (head.size() >= 4 && head[0] >> 4 == 5 && head[1] == 0x2A && head[2] == 0x4D && head[3] == 0x18) return Packing::zstd;
+  if (head.size() >= 4 && head[0] >> 4 == 5 && head[1] == 0x2A && head[2] == 0x4D && head[3] == 0x18)
+    return Packing::zstd;
   return Packing::none;
 }
 

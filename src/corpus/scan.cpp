@@ -31,9 +31,8 @@ int64_t mtime_ns(const struct stat& st) { return st.st_mtim.tv_sec * int64_t{100
 bool has_ending(std::string_view name, std::string_view lower) {
   if (name.size() <= lower.size()) return false;
   const std::string_view tail = name.substr(name.size() - lower.size());
-  return std::equal(tail.begin(), tail.end(), lower.begin(), [](char a, char b) {
-    return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b;
-  });
+  return std::equal(tail.begin(), tail.end(), lower.begin(),
+                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b; });
 }
 
 // The name without the ending of a packed file; empty where it has none (or is nothing else).
@@ -107,7 +106,8 @@ class Scanner {
     struct stat st;
     if (::lstat(input.c_str(), &st) != 0) return errno_status(errno, input);
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode)) {
-      return {Code::usage, printable(input) + ": is neither a file nor a folder; give its bytes as standard input, with -"};
+      return {Code::usage,
+              printable(input) + ": is neither a file nor a folder; give its bytes as standard input, with -"};
     }
     std::string base = input.substr(0, input.find_last_not_of('/') + 1);
     base = base.substr(base.rfind('/') + 1);
@@ -266,8 +266,9 @@ class Scanner {
     for (size_t i = 1; i < found_.size(); ++i) {
       const Found &a = found_[i - 1], &b = found_[i];
       if (a.entry.name != b.entry.name) continue;
-      return {Code::usage, "two inputs have the same name \"" + printable(a.entry.name) + "\" in the archive: " +
-                               printable(a.shown) + " and " + printable(b.shown) + "; rename one or archive them apart"};
+      return {Code::usage, "two inputs have the same name \"" + printable(a.entry.name) +
+                               "\" in the archive: " + printable(a.shown) + " and " + printable(b.shown) +
+                               "; rename one or archive them apart"};
     }
     return {};
   }
@@ -323,7 +324,8 @@ class Scanner {
       }
       LLMC_TRY(n.status());
       if (*n == 0) break;
-      if (plain_head.empty()) plain_head.assign(block.begin(), block.begin() + static_cast<ptrdiff_t>(std::min<size_t>(*n, 512)));
+      if (plain_head.empty())
+        plain_head.assign(block.begin(), block.begin() + static_cast<ptrdiff_t>(std::min<size_t>(*n, 512)));
     }
     item.entry.name = plain_name;
     item.entry.unpacked = static_cast<uint8_t>(packing);

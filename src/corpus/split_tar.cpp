@@ -155,7 +155,10 @@ Result<Records> split_tar(PlainSource& source) {
       continue;
     }
     const uint64_t size = local.size ? *local.size : global.size ? *global.size : *stored_size;
-    std::string name = local.path ? *local.path : long_name ? *long_name : global.path ? *global.path : header_name(block);
+    std::string name = local.path    ? *local.path
+                       : long_name   ? *long_name
+                       : global.path ? *global.path
+                                     : header_name(block);
     const bool sparse = local.sparse || global.sparse || type == 'S';
     local = Pax();
     long_name.reset();

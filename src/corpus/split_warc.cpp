@@ -104,7 +104,8 @@ Result<Records> split_warc(PlainSource& source) {
 
     size_t room = kMaxHeader;
     auto line = in.line(room);
-    if (first != 'W' || (line.ok() && !version_line(*line))) return damaged(start, "a record does not begin with WARC/ and a version");
+    if (first != 'W' || (line.ok() && !version_line(*line)))
+      return damaged(start, "a record does not begin with WARC/ and a version");
     std::vector<std::string> fields;
     for (;;) {
       if (line.ok()) {

@@ -35,7 +35,8 @@ Result<Directory> find_directory(const File& file, uint64_t size) {
     uint64_t end = size - back;
     Directory directory{offset, bytes, count};
 
-    const bool wants64 = disk == 0xFFFF || here == 0xFFFF || count == 0xFFFF || bytes == 0xFFFFFFFF || offset == 0xFFFFFFFF;
+    const bool wants64 =
+        disk == 0xFFFF || here == 0xFFFF || count == 0xFFFF || bytes == 0xFFFFFFFF || offset == 0xFFFFFFFF;
     Bytes locator(kLocatorBytes);
     bool found64 = false;
     if (end >= kLocatorBytes) {
@@ -60,7 +61,8 @@ Result<Directory> find_directory(const File& file, uint64_t size) {
         directory.count = r.u64();
         directory.size = r.u64();
         directory.offset = r.u64();
-        if (disk64 != 0 || directory_disk64 != 0 || here64 != directory.count) return damaged("it is one part of several");
+        if (disk64 != 0 || directory_disk64 != 0 || here64 != directory.count)
+          return damaged("it is one part of several");
         end = end64;
       }
     }
@@ -94,9 +96,7 @@ bool apply_zip64(ByteView extra, uint64_t* plain, uint64_t* stored, uint64_t* of
 
 }  // namespace
 
-bool looks_like_zip(ByteView head) {
-  return head.size() >= kLocalBytes && ByteReader(head).u32() == kLocal;
-}
+bool looks_like_zip(ByteView head) { return head.size() >= kLocalBytes && ByteReader(head).u32() == kLocal; }
 
 Result<Records> split_zip(PlainSource& source) {
   const File& file = source.file();

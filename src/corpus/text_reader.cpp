@@ -110,7 +110,8 @@ Status TextReader::skip_to(uint64_t text_offset) {
   } else {
     source_.reset();
     // The first entry that ends behind this offset; entries that end at it are passed over.
-    index_ = static_cast<size_t>(std::upper_bound(starts_.begin() + 1, starts_.end(), text_offset) - starts_.begin()) - 1;
+    index_ =
+        static_cast<size_t>(std::upper_bound(starts_.begin() + 1, starts_.end(), text_offset) - starts_.begin()) - 1;
   }
   position_ = text_offset;
   return {};

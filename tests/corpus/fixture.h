@@ -32,7 +32,8 @@ class TreeTest : public testing::Test {
   ~TreeTest() override {
     std::error_code error;
     // Tests take rights away from folders.
-    for (auto it = std::filesystem::recursive_directory_iterator(root, error); it != decltype(it)(); it.increment(error)) {
+    for (auto it = std::filesystem::recursive_directory_iterator(root, error); it != decltype(it)();
+         it.increment(error)) {
       if (it->is_directory(error) && !it->is_symlink(error)) ::chmod(it->path().c_str(), 0755);
     }
     std::filesystem::remove_all(root, error);
@@ -55,7 +56,8 @@ class TreeTest : public testing::Test {
   }
   // Sets the time to something that no run of a test could come by.
   static void set_mtime(const std::string& path, int64_t ns) {
-    const struct timespec times[2] = {{0, UTIME_OMIT}, {static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)}};
+    const struct timespec times[2] = {{0, UTIME_OMIT},
+                                      {static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)}};
     ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW), 0) << path;
   }
   static struct stat info(const std::string& path) {

@@ -15,8 +15,8 @@ TEST(Names, GoodNamesPass) {
 
 TEST(Names, NamesThatCouldEscapeAreCorrupt) {
   using namespace std::string_view_literals;
-  for (const std::string_view name : {""sv, "/"sv, "/etc/passwd"sv, ".."sv, "."sv, "../a"sv, "a/../b"sv, "a/.."sv, "a//b"sv,
-                                      "a/"sv, "./a"sv, "a/./b"sv, "a\0b"sv}) {
+  for (const std::string_view name : {""sv, "/"sv, "/etc/passwd"sv, ".."sv, "."sv, "../a"sv, "a/../b"sv, "a/.."sv,
+                                      "a//b"sv, "a/"sv, "./a"sv, "a/./b"sv, "a\0b"sv}) {
     EXPECT_EQ(check_entry_name(name).code(), Code::corrupt) << printable(name);
   }
 }
@@ -25,7 +25,7 @@ TEST(Names, PrintableIsOneHarmlessLine) {
   EXPECT_EQ(printable("plain é 漢"), "plain é 漢");
   EXPECT_EQ(printable("a\nb\\c"), "a\\nb\\\\c");
   EXPECT_EQ(printable("\x1b[2J\xff\x7f"), "\\x1b[2J\\xff\\x7f");
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");             // C1 control
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");                             // C1 control
   EXPECT_EQ(printable("\xc0\xaf\xed\xa0\x80"), "\\xc0\\xaf\\xed\\xa0\\x80");  // over-long, surrogate
 }
 
@@ -35,13 +35,37 @@ TEST(Glob, Matches) {
     bool match;
   };
   const Case cases[] = {
-      {"", "", true},        {"", "a", false},      {"*", "", true},        {"*", "a/b", true},     {"*.txt", "dir/a.txt", true},
-      {"*.txt", "a.txt.gz", false},                 {"a?c", "abc", true},   {"a?c", "ac", false},   {"?", "é", true},
-      {"?", "\xff", true},   {"??", "é", false},    {"[a-c]x", "bx", true}, {"[a-c]x", "dx", false}, {"[!a-c]x", "dx", true},
-      {"[^a-c]x", "ax", false},                     {"[]]", "]", true},     {"[]-]", "-", true},    {"[a-]", "-", true},
-      {"[ä-ü]", "ö", true},  {"[abc", "[abc", true}, {"[", "[", true},      {"\\*", "*", true},     {"\\*", "a", false},
-      {"[\\]]", "]", true},  {"a*b*c", "aXbYc", true},                      {"a*b*c", "aXcYb", false}, {"**", "x", true},
-      {"*a", "baa", true},   {"x\\", "x\\", true},  {"*[0-9]", "file7", true}, {"*\n*", "a\nb", true},
+      {"", "", true},
+      {"", "a", false},
+      {"*", "", true},
+      {"*", "a/b", true},
+      {"*.txt", "dir/a.txt", true},
+      {"*.txt", "a.txt.gz", false},
+      {"a?c", "abc", true},
+      {"a?c", "ac", false},
+      {"?", "é", true},
+      {"?", "\xff", true},
+      {"??", "é", false},
+      {"[a-c]x", "bx", true},
+      {"[a-c]x", "dx", false},
+      {"[!a-c]x", "dx", true},
+      {"[^a-c]x", "ax", false},
+      {"[]]", "]", true},
+      {"[]-]", "-", true},
+      {"[a-]", "-", true},
+      {"[ä-ü]", "ö", true},
+      {"[abc", "[abc", true},
+      {"[", "[", true},
+      {"\\*", "*", true},
+      {"\\*", "a", false},
+      {"[\\]]", "]", true},
+      {"a*b*c", "aXbYc", true},
+      {"a*b*c", "aXcYb", false},
+      {"**", "x", true},
+      {"*a", "baa", true},
+      {"x\\", "x\\", true},
+      {"*[0-9]", "file7", true},
+      {"*\n*", "a\nb", true},
   };
   for (const Case& c : cases) EXPECT_EQ(match_glob(c.pattern, c.name), c.match) << c.pattern << " on " << c.name;
 }

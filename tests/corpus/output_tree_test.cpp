@@ -149,8 +149,8 @@ TEST_F(Output, NothingIsReplacedWithoutForce) {
   std::filesystem::create_symlink("f", at("out/l"));
   {
     auto tree = open();
-    for (const Status& status : {put(tree, "f", "theirs"), put(tree, "l", "theirs"), tree.add(link("f", "x")), tree.add(link("l", "x")),
-                                 tree.add(folder("f")), tree.add(folder("l"))}) {
+    for (const Status& status : {put(tree, "f", "theirs"), put(tree, "l", "theirs"), tree.add(link("f", "x")),
+                                 tree.add(link("l", "x")), tree.add(folder("f")), tree.add(folder("l"))}) {
       EXPECT_EQ(status.code(), Code::failure);
       EXPECT_NE(status.message().find("exists already"), std::string::npos) << status.message();
     }
@@ -217,7 +217,8 @@ TEST_F(Output, LinksAreNeverFollowed) {
     // A link from the archive, then things below it.
     ASSERT_TRUE(tree.add(link("evil", at("outside"))).ok());
     ASSERT_TRUE(tree.add(link("up", "..")).ok());
-    for (const char* name : {"evil/victim", "evil/new", "before/victim", "before/new", "up/outside/victim", "before/a/b"}) {
+    for (const char* name :
+         {"evil/victim", "evil/new", "before/victim", "before/new", "up/outside/victim", "before/a/b"}) {
       const Status status = put(tree, name, "owned");
       EXPECT_EQ(status.code(), Code::failure) << name;
       EXPECT_NE(status.message().find("symbolic link"), std::string::npos) << status.message();
@@ -272,9 +273,8 @@ TEST_F(Output, FoldersWithoutPermissionAreNamed) {
     const Status status = put(*tree, "d/new", "1");
     return status.message() == at("out/d/new") + ": Permission denied";
   }));
-  EXPECT_TRUE(as_nobody([&] {
-    return OutputTree::open(at("out/x/y"), {}).status().message() == at("out/x/y") + ": Permission denied";
-  }));
+  EXPECT_TRUE(as_nobody(
+      [&] { return OutputTree::open(at("out/x/y"), {}).status().message() == at("out/x/y") + ": Permission denied"; }));
 }
 
 TEST_F(Output, ReadOnlyFoldersAreRestoredWithoutRootsRights) {

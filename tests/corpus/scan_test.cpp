@@ -14,9 +14,10 @@ using Names = std::vector<std::string>;
 using Scan = TreeTest;
 
 TEST_F(Scan, EntriesAreSortedByTheBytesOfTheirNames) {
-  for (const char* name : {"t/b", "t/a/z", "t/a-b", "t/B", "t/\xc3\xa9", "t/\xff\xfe", "t/.hidden", "t/new\nline"}) make(name, "x");
+  for (const char* name : {"t/b", "t/a/z", "t/a-b", "t/B", "t/\xc3\xa9", "t/\xff\xfe", "t/.hidden", "t/new\nline"})
+    make(name, "x");
   std::filesystem::create_directories(at("t/empty"));
-  const Names expected = {"t",     "t/.hidden", "t/B",         "t/a",        "t/a-b",    "t/a/z",
+  const Names expected = {"t",   "t/.hidden", "t/B",         "t/a",        "t/a-b",     "t/a/z",
                           "t/b", "t/empty",   "t/new\nline", "t/\xc3\xa9", "t/\xff\xfe"};
   EXPECT_EQ(names(scan({at("t")})), expected);
   EXPECT_EQ(names(scan({at("t/")})), expected);
@@ -143,7 +144,8 @@ TEST_F(Scan, UnreadableItemsAreProblemsAndTheRestGoesOn) {
   ::chmod(at("t/secret").c_str(), 0);
   EXPECT_TRUE(as_nobody([&] {
     const auto outcome = scan_inputs({at("t")}, {});
-    return outcome.ok() && names(*outcome) == Names({"t", "t/closed", "t/open", "t/open/f"}) && outcome->problems.size() == 2 &&
+    return outcome.ok() && names(*outcome) == Names({"t", "t/closed", "t/open", "t/open/f"}) &&
+           outcome->problems.size() == 2 &&
            outcome->problems[0].find("t/closed: Permission denied") != std::string::npos &&
            outcome->problems[1].find("t/secret: Permission denied") != std::string::npos && outcome->text_size == 1;
   }));
@@ -203,7 +205,8 @@ TEST_F(ScanStdin, BecomesAnEntryThatIsKept) {
   EXPECT_EQ(outcome.entries[0].source, at("out.stdin"));
   EXPECT_EQ(outcome.entries[0].size, 12u);
   EXPECT_EQ(outcome.entries[0].mtime_ns, 0);  // the same bytes give the same archive
-  EXPECT_EQ(outcome.entries[0].source_mtime_ns, info(at("out.stdin")).st_mtim.tv_sec * 1000000000 + info(at("out.stdin")).st_mtim.tv_nsec);
+  EXPECT_EQ(outcome.entries[0].source_mtime_ns,
+            info(at("out.stdin")).st_mtim.tv_sec * 1000000000 + info(at("out.stdin")).st_mtim.tv_nsec);
   EXPECT_EQ(get("out.stdin"), "from a pipe\n");
   EXPECT_FALSE(std::filesystem::exists(at("out.stdin.tmp")));
   // Resumed: the descriptor is at its end, the copy counts.

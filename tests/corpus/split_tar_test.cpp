@@ -76,14 +76,9 @@ class Tar : public TreeTest {
   std::string last_warning;
 };
 
-const std::vector<Member> kFiles = {{"a", "first"},
-                                    {"dir/", "", AE_IFDIR},
-                                    {"dir/b", noise(1000)},
-                                    {"dir/link", "b", AE_IFLNK},
-                                    {"dir/empty", ""},
-                                    {"dir/exact", noise(1024)},
-                                    {"\xff\xfe", "x"},
-                                    {"z", noise(70000)}};
+const std::vector<Member> kFiles = {
+    {"a", "first"},    {"dir/", "", AE_IFDIR},     {"dir/b", noise(1000)}, {"dir/link", "b", AE_IFLNK},
+    {"dir/empty", ""}, {"dir/exact", noise(1024)}, {"\xff\xfe", "x"},      {"z", noise(70000)}};
 
 std::vector<Member> regular(const std::vector<Member>& all) {
   std::vector<Member> out;
@@ -94,8 +89,8 @@ std::vector<Member> regular(const std::vector<Member>& all) {
 }
 
 TEST_F(Tar, EveryFormatOfLibarchive) {
-  for (const int format : {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE, ARCHIVE_FORMAT_TAR_PAX_RESTRICTED,
-                           ARCHIVE_FORMAT_TAR_GNUTAR}) {
+  for (const int format : {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE,
+                           ARCHIVE_FORMAT_TAR_PAX_RESTRICTED, ARCHIVE_FORMAT_TAR_GNUTAR}) {
     auto all = kFiles;
     if (format != ARCHIVE_FORMAT_TAR_USTAR) {
       all.push_back({"long/" + std::string(300, 'n') + "/file", "long name"});
@@ -114,7 +109,8 @@ TEST_F(Tar, EveryFormatOfLibarchive) {
 
 TEST_F(Tar, PackedTarsHaveMembersToo) {
   const std::string tar = write_tar(ARCHIVE_FORMAT_TAR_PAX_RESTRICTED, kFiles);
-  for (const auto& [name, content] : {std::pair<std::string, std::string>{"a.tar.gz", gzip(tar)}, {"b.tgz", gzip(tar)}, {"c.tar.zst", zstd(tar)}}) {
+  for (const auto& [name, content] :
+       {std::pair<std::string, std::string>{"a.tar.gz", gzip(tar)}, {"b.tgz", gzip(tar)}, {"c.tar.zst", zstd(tar)}}) {
     const Entry entry = one(content, 0, name);
     EXPECT_EQ(entry.records_kind, RecordKind::tar);
     expect_members(members(entry, tar), regular(kFiles));
@@ -123,7 +119,8 @@ TEST_F(Tar, PackedTarsHaveMembersToo) {
 
 TEST_F(Tar, EveryFormatOfTheSystemsTar) {
   if (std::system("tar --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "not run: no tar";
-  std::map<std::string, std::string> files = {{"t/a", "1"}, {"t/.hidden", ""}, {"t/sub/b", noise(5000)}, {"t/caf\xc3\xa9", "x"}, {"t/\xff", "y"}};
+  std::map<std::string, std::string> files = {
+      {"t/a", "1"}, {"t/.hidden", ""}, {"t/sub/b", noise(5000)}, {"t/caf\xc3\xa9", "x"}, {"t/\xff", "y"}};
   files["t/" + std::string(90, 'd') + "/" + std::string(60, 'f')] = "deep";
   for (const auto& [name, content] : files) make(name, content);
   std::filesystem::create_hard_link(at("t/a"), at("t/zz-hard-link"));
@@ -133,7 +130,10 @@ TEST_F(Tar, EveryFormatOfTheSystemsTar) {
     const bool v7 = format == "v7";
     const std::string exclude = v7 ? " --exclude='*ddd*'" : "";
     if (v7) std::erase_if(expected, [](const auto& file) { return file.first.size() > 100; });
-    ASSERT_EQ(std::system(("tar --sort=name --format=" + format + exclude + " -C " + root.string() + " -cf " + at("s.tar") + " t").c_str()), 0);
+    ASSERT_EQ(std::system(("tar --sort=name --format=" + format + exclude + " -C " + root.string() + " -cf " +
+                           at("s.tar") + " t")
+                              .c_str()),
+              0);
     const std::string tar = get("s.tar");
     const Entry entry = one(tar);
     EXPECT_EQ(entry.records_kind, RecordKind::tar) << format;
@@ -149,8 +149,11 @@ TEST_F(Tar, SparseMembersAreNotSplit) {
   make("t/sparse", "begin");
   std::filesystem::resize_file(at("t/sparse"), 1 << 20);
   std::ofstream(at("t/sparse"), std::ios::app) << "end";
-  for (const char* format : {"--format=gnu", "--format=pax --sparse-version=0.0", "--format=pax --sparse-version=0.1", "--format=pax --sparse-version=1.0"}) {
-    ASSERT_EQ(std::system(("tar -S " + std::string(format) + " -C " + root.string() + " -cf " + at("s.tar") + " t").c_str()), 0);
+  for (const char* format : {"--format=gnu", "--format=pax --sparse-version=0.0", "--format=pax --sparse-version=0.1",
+                             "--format=pax --sparse-version=1.0"}) {
+    ASSERT_EQ(
+        std::system(("tar -S " + std::string(format) + " -C " + root.string() + " -cf " + at("s.tar") + " t").c_str()),
+        0);
     const std::string tar = get("s.tar");
     if (tar.size() > 1 << 20) GTEST_SKIP() << "not run: the file system keeps no holes";
     not_split(tar, "sparse");
@@ -158,7 +161,8 @@ TEST_F(Tar, SparseMembersAreNotSplit) {
 }
 
 TEST_F(Tar, DamagedTarsAreWhole) {
-  const std::string tar = write_tar(ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE, {{"a", noise(3000)}, {std::string(200, 'n'), noise(3000, 2)}});
+  const std::string tar =
+      write_tar(ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE, {{"a", noise(3000)}, {std::string(200, 'n'), noise(3000, 2)}});
   not_split(tar.substr(0, 1500), "ends inside");
   size_t whole = 0;
   for (size_t at = 512; at < 8192; at += 61) {
@@ -170,7 +174,7 @@ TEST_F(Tar, DamagedTarsAreWhole) {
     whole += outcome.entries[0].records_kind == RecordKind::whole;
     EXPECT_EQ(outcome.warnings.size(), outcome.entries[0].records_kind == RecordKind::whole ? 1u : 0u);
   }
-  EXPECT_GT(whole, 5u);   // headers
+  EXPECT_GT(whole, 5u);    // headers
   EXPECT_LT(whole, 100u);  // not data
 }
 
@@ -211,16 +215,18 @@ TEST_F(Tar, OddHeaders) {
   const std::string file = header("f", "00000000004", '0') + padded("data");
   const auto split = [&](const std::string& tar) { return members(one(tar), tar); };
   expect_members(split(file + kEnd), {{"f", "data"}});
-  expect_members(split(file), {{"f", "data"}});                                  // no end mark
-  expect_members(split(file.substr(0, 516)), {{"f", "data"}});                   // nor the last padding
+  expect_members(split(file), {{"f", "data"}});                 // no end mark
+  expect_members(split(file.substr(0, 516)), {{"f", "data"}});  // nor the last padding
   expect_members(split(file + kEnd + "whatever follows"), {{"f", "data"}});
   expect_members(split(header("f", "          4 ", '7') + padded("data") + kEnd), {{"f", "data"}});
-  expect_members(split(header("f", std::string("\x80\0\0\0\0\0\0\0\0\0\0\4", 12), '0') + padded("data") + kEnd), {{"f", "data"}});
+  expect_members(split(header("f", std::string("\x80\0\0\0\0\0\0\0\0\0\0\4", 12), '0') + padded("data") + kEnd),
+                 {{"f", "data"}});
   expect_members(split(header("old-dir/", "00000000000", '\0') + file + kEnd), {{"f", "data"}});
   expect_members(split(header("label", "00000000000", 'V') + file + kEnd), {{"f", "data"}});
   // pax: size and path come before the header's; a global header holds for all.
   const std::string pax = "10 size=4\n13 path=a/bc\n";
-  expect_members(split(header("p", "00000000027", 'x') + padded(pax) + header("f", "00000000000", '0') + padded("data") + file + kEnd),
+  expect_members(split(header("p", "00000000027", 'x') + padded(pax) + header("f", "00000000000", '0') +
+                       padded("data") + file + kEnd),
                  {{"a/bc", "data"}, {"f", "data"}});
   expect_members(split(header("p", "00000000013", 'g') + padded("11 path=gg\n") + file + kEnd), {{"gg", "data"}});
 }
@@ -234,8 +240,8 @@ TEST_F(Tar, HostileHeaders) {
   not_split(header("f", "00000000004", '2') + file + kEnd, "has a size");
   not_split(header("f", "00000000004", 'M') + file + kEnd, "volume");
   not_split(header("p", "00000000013", 'x') + padded("11 path=gg\n") + kEnd, "ends behind");
-  for (const std::string pax : {" path=a\n", "99 path=a\n", "0 path=a\n", "8 path=a\n", "10 path=ab", "10 size=x\n", "9999999999 a=b\n",
-                                "34 size=99999999999999999999999999\n", "7 path\n"}) {
+  for (const std::string pax : {" path=a\n", "99 path=a\n", "0 path=a\n", "8 path=a\n", "10 path=ab", "10 size=x\n",
+                                "9999999999 a=b\n", "34 size=99999999999999999999999999\n", "7 path\n"}) {
     char size[12];
     std::snprintf(size, sizeof size, "%011zo", pax.size());
     const std::string tar = header("p", size, 'x') + padded(pax) + file + kEnd;

@@ -21,7 +21,8 @@ class Warc : public TreeTest {
     return outcome.entries.at(0);
   }
   // The records must be these texts, one behind the other without gaps.
-  void expect_records(const Entry& entry, const std::vector<std::string>& texts, const std::vector<std::string>& names) {
+  void expect_records(const Entry& entry, const std::vector<std::string>& texts,
+                      const std::vector<std::string>& names) {
     EXPECT_EQ(entry.records_kind, RecordKind::warc);
     const auto got = records(entry);
     ASSERT_EQ(got.size(), texts.size());
@@ -43,28 +44,33 @@ class Warc : public TreeTest {
 };
 
 const std::string kInfo = "WARC-Type: warcinfo\r\nWARC-Record-ID: <urn:uuid:1>\r\n";
-const std::string kResponse = "WARC-Type: response\r\nWARC-Record-ID: <urn:uuid:2>\r\nWARC-Target-URI: http://example.org/\r\n";
+const std::string kResponse =
+    "WARC-Type: response\r\nWARC-Record-ID: <urn:uuid:2>\r\nWARC-Target-URI: http://example.org/\r\n";
 
 TEST_F(Warc, EveryRecordWithItsHeader) {
   // A block may hold anything, also what looks like a record or like line ends.
-  const std::vector<std::string> texts = {record(kInfo, "software: test\r\n"), record(kResponse, "HTTP/1.1 200 OK\r\n\r\n<p>WARC/1.0\r\n\r\n"),
+  const std::vector<std::string> texts = {record(kInfo, "software: test\r\n"),
+                                          record(kResponse, "HTTP/1.1 200 OK\r\n\r\n<p>WARC/1.0\r\n\r\n"),
                                           record(kResponse, ""), record(kResponse, noise(200000))};
   std::string warc, members;
   for (const std::string& text : texts) {
     warc += text;
     members += gzip(text);
   }
-  const std::vector<std::string> names = {"urn:uuid:1", "http://example.org/", "http://example.org/", "http://example.org/"};
+  const std::vector<std::string> names = {"urn:uuid:1", "http://example.org/", "http://example.org/",
+                                          "http://example.org/"};
   expect_records(one(warc), texts, names);
   expect_records(one(members, 0, "w.warc.gz"), texts, names);  // a member per record
   expect_records(one(zstd(warc), 0, "w.warc.zst"), texts, names);
 }
 
 TEST_F(Warc, LineEndsOfAllKinds) {
-  const std::vector<std::string> texts = {
-      record(kResponse, "one", "\r\n"), record(kResponse, "two", "\n\n"), record(kResponse, "three", "\r\n\r\n\r\n"),
-      record(kResponse, "four", ""), "WARC/0.18\nwarc-target-uri:   <http://lf/>  \nCONTENT-LENGTH:3\n\nabc\n\n",
-      record(kResponse, "last", "")};
+  const std::vector<std::string> texts = {record(kResponse, "one", "\r\n"),
+                                          record(kResponse, "two", "\n\n"),
+                                          record(kResponse, "three", "\r\n\r\n\r\n"),
+                                          record(kResponse, "four", ""),
+                                          "WARC/0.18\nwarc-target-uri:   <http://lf/>  \nCONTENT-LENGTH:3\n\nabc\n\n",
+                                          record(kResponse, "last", "")};
   std::string warc;
   for (const std::string& text : texts) warc += text;
   const std::string uri = "http://example.org/";
@@ -72,7 +78,8 @@ TEST_F(Warc, LineEndsOfAllKinds) {
 }
 
 TEST_F(Warc, ContinuedAndOddHeaders) {
-  const std::string text = record("X: a\r\n  continued: b\r\nno colon here\r\nWARC-Target-URI: http://a\r\n\tb\r\n", "x");
+  const std::string text =
+      record("X: a\r\n  continued: b\r\nno colon here\r\nWARC-Target-URI: http://a\r\n\tb\r\n", "x");
   expect_records(one(text), {text}, {"http://a\tb"});
 }
 

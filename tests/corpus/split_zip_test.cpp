@@ -79,7 +79,11 @@ class Zip : public TreeTest {
   std::string last_warning;
 };
 
-const Files kFiles = {{"a.txt", "first first first first"}, {"dir/", ""}, {"dir/b", noise(5000)}, {"dir/empty", ""}, {"c", std::string(90000, 'c')}};
+const Files kFiles = {{"a.txt", "first first first first"},
+                      {"dir/", ""},
+                      {"dir/b", noise(5000)},
+                      {"dir/empty", ""},
+                      {"c", std::string(90000, 'c')}};
 
 TEST_F(Zip, MembersAreTheirStoredBytes) {
   expect_files(write_zip(kFiles, "zip:compression=deflate"), kFiles);
@@ -134,7 +138,8 @@ std::string by_hand(const std::vector<Made>& members, const std::string& comment
     out.u32(0x07064B50), out.u32(0), out.u64(end64), out.u32(1);
   }
   out.u32(0x06054B50), out.u16(0), out.u16(0);
-  out.u16(zip64 ? 0xFFFF : static_cast<uint16_t>(members.size())), out.u16(zip64 ? 0xFFFF : static_cast<uint16_t>(members.size()));
+  out.u16(zip64 ? 0xFFFF : static_cast<uint16_t>(members.size())),
+      out.u16(zip64 ? 0xFFFF : static_cast<uint16_t>(members.size()));
   out.u32(zip64 ? 0xFFFFFFFF : static_cast<uint32_t>(bytes)), out.u32(zip64 ? 0xFFFFFFFF : static_cast<uint32_t>(at));
   out.u16(static_cast<uint16_t>(comment.size())), out.bytes(as_bytes(comment));
   return std::string(as_text(out.view()));

@@ -50,7 +50,12 @@ TEST_F(Text, SkipsForwardAndBack) {
   for (int i = 0; i < 6; ++i) {
     const std::string text = noise(100000, static_cast<unsigned>(i));
     const std::string name = "t/" + std::to_string(i);
-    make(i % 3 == 0 ? name : i % 3 == 1 ? name + ".gz" : name + ".zst", i % 3 == 0 ? text : i % 3 == 1 ? gzip(text) : zstd(text));
+    make(i % 3 == 0   ? name
+         : i % 3 == 1 ? name + ".gz"
+                      : name + ".zst",
+         i % 3 == 0   ? text
+         : i % 3 == 1 ? gzip(text)
+                      : zstd(text));
     expected += text;
   }
   const auto outcome = packed("t");
