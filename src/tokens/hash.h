@@ -65,7 +65,7 @@ class BytesTable {
  public:
   explicit BytesTable(size_t entries = 0) : slots_(std::bit_ceil(2 * entries + 2)), mask_(slots_.size() - 1) {}
 
-  // The bytes must outlive the table and differ from all before. False where too many keys collide.
+  // The bytes, not none, must outlive the table and differ from all before. False where too many keys collide.
   bool insert(ByteView bytes, int32_t id) {
     const uint64_t h = hash(bytes);
     size_t at = h & mask_;
@@ -100,7 +100,7 @@ class BytesTable {
       h = mix(h ^ word);
     }
     word = 0;
-    std::memcpy(&word, p, n);
+    if (n != 0) std::memcpy(&word, p, n);
     return mix(h ^ word);
   }
   std::vector<Slot> slots_;

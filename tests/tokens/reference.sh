@@ -4,7 +4,7 @@
 set -eu
 python=${1:-${LLMC_PYTHON:-}} tokenize=$2
 if [ -z "$python" ]; then
-  echo "not run: LLMC_PYTHON names no Python with the module tokenizers"
+  echo "not run: LLMC_PYTHON (CMake or environment) names no Python with the module tokenizers"
   exit 77
 fi
 root=$(cd "$(dirname "$0")/../.." && pwd)
