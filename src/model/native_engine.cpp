@@ -4,7 +4,7 @@
 
 #include <new>
 
-#include "model/native_ops.h"
+#include "model/host_ops.h"
 
 namespace llmc {
 
@@ -13,23 +13,24 @@ namespace {
 class NativeEngine final : public Engine {
  public:
   NativeEngine(std::shared_ptr<const Model> model, const Kernels& kernels)
-      : weights_(std::make_unique<NativeWeights>(std::move(model), kernels)) {}
+      : weights_(std::move(model), kernels, std::make_unique<PlainMemory>()) {}
 
-  std::string name() const override { return fmt::format("native {}", weights_->kernels.name); }
-  const Model& model() const override { return *weights_->model; }
+  std::string name() const override { return fmt::format("native {}", weights_.kernels().name); }
+  const Model& model() const override { return weights_.model(); }
 
   Result<std::unique_ptr<Session>> make_session(int streams, int context) override {
     LLMC_ASSIGN(const int checked, checked_context(model(), streams, context));
-    LLMC_TRY(check_arithmetic(weights_->kernels));
+    LLMC_TRY(check_arithmetic(weights_.kernels()));
     try {
-      return make_forward_session(model(), make_native_ops(*weights_, streams, checked), streams, checked);
+      auto ops = std::make_unique<HostOps>(weights_, streams, checked, std::make_unique<PlainMemory>());
+      return make_forward_session(model(), std::move(ops), streams, checked);
     } catch (const std::bad_alloc&) {
       return Status(Code::failure, fmt::format("there is no memory for a session of {} streams", streams));
     }
   }
 
  private:
-  std::unique_ptr<NativeWeights> weights_;
+  const HostWeights weights_;
 };
 
 }  // namespace
