@@ -69,7 +69,7 @@ Status Plan::check_entries() const {
     }
     const bool link = e.kind == Entry::Kind::symlink;
     if (link != !e.target.empty() || e.target.size() > max_name_bytes || e.target.find('\0') != std::string::npos) {
-      return refuse(printable(e.name) + ": a symbolic link needs a target of 1 to 65535 bytes, other entries have none");
+      return refuse(printable(e.name) + ": only a symbolic link has a target, of 1 to 65535 bytes");
     }
     if (e.records_kind == RecordKind::whole && (e.records.count != 0 || !e.records.packed.empty())) {
       return refuse(printable(e.name) + ": a whole file has no records");
@@ -82,7 +82,7 @@ Status Plan::check_entries() const {
       const auto at = std::partition_point(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(i),
                                            [&](const Entry& a) { return std::string_view(a.name) < parent; });
       if (at != entries_.end() && at->name == parent && at->kind != Entry::Kind::directory) {
-        return refuse(printable(e.name) + ": its parent '" + printable(at->name) + "' is an input that is not a folder");
+        return refuse(printable(e.name) + ": its parent '" + printable(at->name) + "' is an input, but no folder");
       }
     }
   }

@@ -29,7 +29,7 @@ inline constexpr uint32_t max_plan_chunk_bytes = 1u << 30;
 inline constexpr uint64_t max_shard_chunks = 0xFFFFFFFE;  // 0xFFFFFFFF marks "any chunk" in frames
 inline constexpr uint64_t max_shard_pieces = 1u << 24;
 inline constexpr size_t max_name_bytes = 65535;           // names of entries and targets of links
-inline constexpr size_t max_parameter_bytes = 4096;
+inline constexpr size_t max_parameter_bytes = 512;  // they travel in HDF5 filter values as well
 inline constexpr size_t max_model_name_bytes = 255;
 
 struct PlanOptions {

@@ -1,0 +1,38 @@
+// Numbers and names of the archive format that more than one file here needs. docs/FORMAT.md
+// says what they mean; what is stored in files is fixed for ever.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/status.h"
+
+namespace llmc {
+
+inline constexpr uint16_t archive_version = 1;
+// Required features that this version understands: none is defined yet. A reader refuses a
+// file with a bit that it does not know before it reads data.
+inline constexpr uint32_t known_features = 0;
+
+// The HDF5 filter of /text: the id is from the range for private use, the name stands in the file.
+inline constexpr unsigned filter_id = 51773;
+inline constexpr const char* filter_name = "llmc-batch";
+inline constexpr uint32_t cd_values_version = 1;
+
+// Bounds that readers enforce before they take memory, and writers so that readers can.
+inline constexpr uint64_t max_index_bytes = uint64_t{1} << 30;
+inline constexpr uint64_t max_manifest_bytes = uint64_t{1} << 29;
+
+inline constexpr const char* manifest_name = "manifest.json";
+std::string shard_name(uint32_t shard);  // shard-000000.h5
+
+// Code::failure: the file asks for more than this version knows.
+Status newer_version(const std::string& name, uint64_t version, uint64_t features);
+
+// What the filter is told through HDF5: layout version, chunk dimension, frame seed, model
+// digest (8 words, little-endian), bytes of parameters, parameters padded with zeros.
+std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters);
+
+}  // namespace llmc

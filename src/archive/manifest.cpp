@@ -1,0 +1,178 @@
+#include "archive/manifest.h"
+
+#include <nlohmann/json.hpp>
+
+#include "archive/format.h"
+#include "archive/user_block.h"
+#include "base/file.h"
+#include "plan/plan.h"
+
+namespace llmc {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr std::string_view format_name = "llmc-batch set";
+// The file ends with exactly this, the digest and a closing brace: what the digest covers is the
+// same for every reader, whatever its JSON library does with blanks.
+constexpr std::string_view checksum_key = "  \"sha256\": \"";
+constexpr std::string_view checksum_end = "\"\n}\n";
+constexpr size_t checksum_bytes = checksum_key.size() + 64 + checksum_end.size();
+
+std::string one_line(const ordered_json& j) { return j.dump(-1, ' ', true, json::error_handler_t::replace); }
+
+// Reads members of one object and notes the first that is missing or of another type or range.
+class Members {
+ public:
+  explicit Members(const json& object) : object_(object) {}
+  uint64_t number(const char* key, uint64_t limit) {
+    const auto at = object_.find(key);
+    if (at == object_.end() || !at->is_number_unsigned() || at->get<uint64_t>() > limit) {
+      fail(key);
+      return 0;
+    }
+    return at->get<uint64_t>();
+  }
+  std::string text(const char* key, size_t limit) {
+    const auto at = object_.find(key);
+    if (at == object_.end() || !at->is_string() || at->get_ref<const std::string&>().size() > limit) {
+      fail(key);
+      return "";
+    }
+    return at->get<std::string>();
+  }
+  void hex(const char* key, std::span<uint8_t> out) {
+    if (!from_hex(text(key, out.size() * 2), out)) fail(key);
+  }
+  void fail(const char* key) {
+    if (wrong_.empty()) wrong_ = key;
+  }
+  const std::string& wrong() const { return wrong_; }
+
+ private:
+  const json& object_;
+  std::string wrong_;
+};
+
+}  // namespace
+
+std::string Manifest::serialize() const {
+  ordered_json head;
+  head["format"] = format_name;
+  head["version"] = archive_version;
+  head["features"] = known_features;
+  head["plan"] = to_hex(plan);
+  head["content"] = to_hex(content);
+  head["model"] = {{"sha256", to_hex(model)}, {"name", model_name}};
+  head["parameters"] = to_hex(parameters);
+  head["chunk_bytes"] = chunk_bytes;
+  head["shard_bytes"] = shard_bytes;
+  head["entries"] = entries;
+  head["text_bytes"] = text_bytes;
+  head["chunks"] = chunks;
+  head["tokens"] = tokens;
+  head["coded_bytes"] = coded_bytes;
+  std::string out = "{\n";
+  for (const auto& [key, value] : head.items()) out += "  " + one_line(key) + ": " + one_line(value) + ",\n";
+  out += "  \"shards\": [";
+  const char* separator = "\n";
+  for (const ManifestShard& s : shards) {
+    ordered_json row;
+    row["file"] = s.file;
+    row["bytes"] = s.bytes;
+    row["sha256"] = to_hex(s.sha256);
+    row["user_block"] = to_hex(s.user_block);
+    row["text_bytes"] = s.text_bytes;
+    row["entries"] = s.entries;
+    row["chunks"] = s.chunks;
+    out += separator + ("    " + one_line(row));
+    separator = ",\n";
+  }
+  out += "\n  ],\n";
+  const Digest digest = sha256(as_bytes(out));
+  return out + std::string(checksum_key) + to_hex(digest) + std::string(checksum_end);
+}
+
+Result<Manifest> Manifest::parse(ByteView bytes, const std::string& name) {
+  auto refuse = [&](const std::string& what) { return Status(Code::corrupt, name + ": " + what); };
+  const std::string_view text = as_text(bytes);
+  if (text.size() < checksum_bytes) return refuse("not a manifest, or cut off");
+  const std::string_view body = text.substr(0, text.size() - checksum_bytes);
+  std::string_view tail = text.substr(body.size());
+  Digest stated;
+  if (tail.substr(0, checksum_key.size()) != checksum_key ||
+      tail.substr(tail.size() - checksum_end.size()) != checksum_end ||
+      !from_hex(tail.substr(checksum_key.size(), 64), stated)) {
+    return refuse("not a manifest, or cut off");
+  }
+  if (sha256(as_bytes(body)) != stated) return refuse("the manifest was changed or is damaged (SHA-256)");
+
+  const json j = json::parse(text.begin(), text.end(), nullptr, false);
+  if (!j.is_object()) return refuse("the manifest is not JSON");
+  Members in(j);
+  if (in.text("format", 64) != format_name) return refuse("not the manifest of an llmc-batch set");
+  const uint64_t version = in.number("version", ~0ull);
+  const uint64_t features = in.number("features", ~0ull);
+  if (in.wrong().empty() && (version > archive_version || (features & ~uint64_t{known_features}) != 0)) {
+    return newer_version(name, version, features);
+  }
+  constexpr uint64_t limit = uint64_t{1} << 62;
+  Manifest m;
+  in.hex("plan", m.plan);
+  in.hex("content", m.content);
+  const auto model = j.find("model");
+  if (model == j.end() || !model->is_object()) return refuse("the manifest is wrong (model)");
+  Members model_in(*model);
+  model_in.hex("sha256", m.model);
+  m.model_name = model_in.text("name", max_model_name_bytes * 3);
+  const std::string parameters = in.text("parameters", max_parameter_bytes * 2);
+  m.parameters.resize(parameters.size() / 2);
+  if (!from_hex(parameters, m.parameters)) in.fail("parameters");
+  m.chunk_bytes = static_cast<uint32_t>(in.number("chunk_bytes", max_plan_chunk_bytes));
+  m.shard_bytes = in.number("shard_bytes", ~0ull);
+  m.entries = in.number("entries", uint64_t{1} << 32);
+  m.text_bytes = in.number("text_bytes", limit);
+  m.chunks = in.number("chunks", limit);
+  m.tokens = in.number("tokens", limit);
+  m.coded_bytes = in.number("coded_bytes", limit);
+  if (!model_in.wrong().empty()) in.fail("model");
+  if (version == 0) in.fail("version");
+  if (m.chunk_bytes == 0) in.fail("chunk_bytes");
+  const auto shards = j.find("shards");
+  if (shards == j.end() || !shards->is_array() || shards->empty() || shards->size() > max_shards) in.fail("shards");
+  if (!in.wrong().empty()) return refuse("the manifest is wrong (" + in.wrong() + ")");
+
+  uint64_t text_bytes = 0, chunks = 0;
+  for (const json& row : *shards) {
+    if (!row.is_object()) return refuse("the manifest is wrong (shards)");
+    Members s(row);
+    ManifestShard shard;
+    shard.file = s.text("file", 64);
+    shard.bytes = s.number("bytes", limit);
+    s.hex("sha256", shard.sha256);
+    s.hex("user_block", shard.user_block);
+    shard.text_bytes = s.number("text_bytes", limit);
+    shard.entries = s.number("entries", max_shard_pieces);
+    shard.chunks = static_cast<uint32_t>(s.number("chunks", max_shard_chunks));
+    if (shard.file != shard_name(static_cast<uint32_t>(m.shards.size()))) s.fail("file");
+    if (shard.bytes < user_block_bytes) s.fail("bytes");
+    if ((shard.text_bytes + m.chunk_bytes - 1) / m.chunk_bytes != shard.chunks) s.fail("chunks");
+    if (shard.text_bytes > limit - text_bytes) s.fail("text_bytes");
+    if (!s.wrong().empty()) {
+      return refuse("the manifest is wrong (shard " + std::to_string(m.shards.size()) + ", " + s.wrong() + ")");
+    }
+    text_bytes += shard.text_bytes;
+    chunks += shard.chunks;
+    m.shards.push_back(std::move(shard));
+  }
+  if (text_bytes != m.text_bytes || chunks != m.chunks) return refuse("the manifest is wrong (sums)");
+  return m;
+}
+
+Result<Manifest> Manifest::load(const std::filesystem::path& path) {
+  LLMC_ASSIGN(const Bytes bytes, read_file(path, max_manifest_bytes));
+  return parse(bytes, printable(path.native()));
+}
+
+}  // namespace llmc

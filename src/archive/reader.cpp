@@ -1,0 +1,182 @@
+#include "archive/reader.h"
+
+#include <algorithm>
+
+#include "archive/format.h"
+#include "plan/plan.h"
+
+namespace llmc {
+
+namespace fs = std::filesystem;
+
+ContentDigest::ContentDigest() { hash_.update(as_bytes("llmc-batch content 1\n")); }
+
+void ContentDigest::add(const IndexEntry& e) {
+  ByteWriter out;
+  out.string(e.entry.name);
+  out.u8(static_cast<uint8_t>(e.entry.kind));
+  out.varint(e.entry.mode);
+  out.svarint(e.entry.mtime_ns);
+  out.string(e.entry.target);
+  out.varint(e.entry.size);
+  out.u8(e.entry.unpacked);
+  if (e.entry.unpacked) out.bytes(e.entry.source_digest);
+  out.varint(e.offset);
+  out.varint(e.size);
+  if (e.size > 0) out.bytes(e.sha256);
+  hash_.update(out.view());
+}
+
+Result<ArchiveReader> ArchiveReader::open(const fs::path& path) {
+  const std::string name = printable(path.native());
+  ArchiveReader reader;
+  reader.path_ = path;
+  std::error_code error;
+  const fs::file_status found = fs::status(path, error);
+  if (found.type() == fs::file_type::not_found) {
+    if (fs::exists(path.native() + ".work", error)) {
+      return Status(Code::missing, name + ": was begun and never finished; run compress --resume");
+    }
+    return Status(Code::missing, name + ": there is no such file or folder");
+  }
+  if (found.type() == fs::file_type::none) return errno_status(error.value(), path);
+
+  if (found.type() != fs::file_type::directory) {
+    if (found.type() != fs::file_type::regular) return Status(Code::corrupt, name + ": not an archive");
+    auto shard = ShardFile::open(path);
+    if (!shard.ok()) return shard.status();
+    const UserBlock& block = shard->block();
+    ShardInfo info;
+    info.path = path;
+    info.number = block.shard;
+    info.file_bytes = block.file_bytes;
+    info.text_bytes = block.text_bytes;
+    info.entries = shard->index().entries.size();
+    info.chunks = block.chunks;
+    reader.shards_.push_back(info);
+    reader.model_ = block.model;
+    reader.model_name_ = shard->index().model_name;
+    reader.parameters_ = shard->index().parameters;
+    reader.chunk_bytes_ = block.chunk_bytes;
+    reader.text_bytes_ = block.text_bytes;
+    reader.chunks_ = block.chunks;
+    reader.current_ = std::make_shared<ShardFile>(std::move(*shard));
+    return reader;
+  }
+
+  auto manifest = Manifest::load(path / manifest_name);
+  if (!manifest.ok()) {
+    if (manifest.status().code() != Code::missing) return manifest.status();
+    if (fs::exists(path / ".work", error) || fs::exists(path / shard_name(0), error)) {
+      return Status(Code::missing, name + ": was never finished (no manifest.json); run compress --resume");
+    }
+    return Status(Code::corrupt, name + ": a folder without manifest.json, not an archive");
+  }
+  for (size_t i = 0; i < manifest->shards.size(); ++i) {
+    const ManifestShard& row = manifest->shards[i];
+    ShardInfo info;
+    info.path = path / row.file;
+    info.number = static_cast<uint32_t>(i);
+    info.file_bytes = row.bytes;
+    info.text_offset = reader.text_bytes_;
+    info.text_bytes = row.text_bytes;
+    info.entries = row.entries;
+    info.chunks = row.chunks;
+    reader.text_bytes_ += row.text_bytes;
+    reader.shards_.push_back(std::move(info));
+  }
+  reader.model_ = manifest->model;
+  reader.model_name_ = manifest->model_name;
+  reader.parameters_ = manifest->parameters;
+  reader.chunk_bytes_ = manifest->chunk_bytes;
+  reader.chunks_ = manifest->chunks;
+  reader.manifest_ = std::move(*manifest);
+  return reader;
+}
+
+Result<std::shared_ptr<const ShardFile>> ArchiveReader::shard(uint32_t number) {
+  if (number >= shards_.size()) {
+    return Status(Code::usage, printable(path_.native()) + ": there is no shard " + std::to_string(number));
+  }
+  if (current_ && current_shard_ == number) return current_;
+  const fs::path& path = shards_[number].path;
+  auto file = ShardFile::open(path);
+  if (!file.ok()) {
+    // The archive is there; a part of it is not.
+    if (file.status().code() == Code::missing) {
+      return Status(Code::corrupt, printable(path.native()) + ": this shard of the set is missing");
+    }
+    return file.status();
+  }
+  const ManifestShard& row = manifest_->shards[number];
+  if (file->block_digest() != row.user_block || file->block().plan != manifest_->plan ||
+      file->block().shard != number || file->block().text_bytes != row.text_bytes ||
+      file->block().text_offset != shards_[number].text_offset || file->block().chunks != row.chunks ||
+      file->block().chunk_bytes != chunk_bytes_ || file->block().model != model_ ||
+      file->index().entries.size() != row.entries || file->index().parameters != parameters_) {
+    return Status(Code::corrupt, printable(path.native()) + ": not the shard that the manifest speaks of");
+  }
+  current_ = std::make_shared<ShardFile>(std::move(*file));
+  current_shard_ = number;
+  return current_;
+}
+
+Result<Bytes> ArchiveReader::read_frame(uint32_t number, uint32_t chunk) {
+  LLMC_ASSIGN(const auto file, shard(number));
+  return file->read_frame(chunk);
+}
+
+Result<std::vector<ArchiveReader::Span>> ArchiveReader::spans(uint64_t begin, uint64_t end) const {
+  if (begin > end || end > text_bytes_) {
+    return Status(Code::usage, "range " + std::to_string(begin) + ":" + std::to_string(end) +
+                                   " does not lie in the text of " + std::to_string(text_bytes_) + " bytes");
+  }
+  std::vector<Span> result;
+  auto at = std::partition_point(shards_.begin(), shards_.end(),
+                                 [&](const ShardInfo& s) { return s.text_offset + s.text_bytes <= begin; });
+  for (; at != shards_.end() && at->text_offset < end; ++at) {
+    if (at->text_bytes == 0) continue;
+    Span span;
+    span.shard = static_cast<uint32_t>(at - shards_.begin());
+    span.begin = std::max(begin, at->text_offset) - at->text_offset;
+    span.end = std::min(end - at->text_offset, at->text_bytes);
+    span.first_chunk = static_cast<uint32_t>(span.begin / chunk_bytes_);
+    span.last_chunk = static_cast<uint32_t>((span.end - 1) / chunk_bytes_);
+    result.push_back(span);
+  }
+  return result;
+}
+
+Result<std::optional<ArchiveReader::Found>> ArchiveReader::find(std::string_view name) {
+  const auto before = [&](const IndexEntry& e) { return std::string_view(e.entry.name) < name; };
+  // The first shard whose last name is not before `name`. Only the last shard may be empty of
+  // entries, and then it is the only one.
+  uint32_t low = 0, high = static_cast<uint32_t>(shards_.size());
+  while (low < high) {
+    const uint32_t middle = low + (high - low) / 2;
+    LLMC_ASSIGN(const auto file, shard(middle));
+    const auto& entries = file->index().entries;
+    if (entries.empty() || before(entries.back())) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == shards_.size()) return std::optional<Found>();
+  LLMC_ASSIGN(const auto file, shard(low));
+  const auto& entries = file->index().entries;
+  const auto at = std::partition_point(entries.begin(), entries.end(), before);
+  if (at == entries.end() || at->entry.name != name) return std::optional<Found>();
+  return std::optional<Found>(Found{low, static_cast<size_t>(at - entries.begin())});
+}
+
+Result<Digest> ArchiveReader::content_digest() {
+  ContentDigest digest;
+  for (uint32_t s = 0; s < shards_.size(); ++s) {
+    LLMC_ASSIGN(const auto file, shard(s));
+    for (const IndexEntry& e : file->index().entries) digest.add(e);
+  }
+  return digest.finish();
+}
+
+}  // namespace llmc

@@ -1,0 +1,434 @@
+#include "archive/set.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "archive/format.h"
+#include "archive/reader.h"
+#include "archive/shard_file.h"
+#include "base/fault.h"
+#include "base/log.h"
+
+namespace llmc {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string shown(const fs::path& path) { return printable(path.native()); }
+
+Status remove_file(const fs::path& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  return error ? errno_status(error.value(), path) : Status();
+}
+
+// True where the call made it.
+Result<bool> make_folder(const fs::path& path) {
+  std::error_code error;
+  const bool made = fs::create_directory(path, error);
+  if (error) {
+    // A file of that name is an error too (EEXIST or ENOTDIR).
+    return Status(Code::failure, shown(path) + ": cannot create this folder: " + error.message());
+  }
+  if (made) LLMC_TRY(sync_directory(path.parent_path()));
+  return made;
+}
+
+bool is_shard_name(const std::string& name) {
+  if (name.size() < 15 || name.rfind("shard-", 0) != 0 || name.substr(name.size() - 3) != ".h5") return false;
+  return name.find_first_not_of("0123456789", 6) == name.size() - 3;
+}
+
+}  // namespace
+
+SetPaths::SetPaths(const fs::path& output) {
+  // "OUT/" and "OUT" are one; without this, OUT.work would become OUT/.work of another meaning.
+  out = output.has_filename() ? output : output.parent_path();
+  single = out.extension() == ".h5";
+  work = single ? fs::path(out.native() + ".work") : out / ".work";
+  lock = work / "lock";
+  plan = work / "plan";
+  manifest = out / manifest_name;
+}
+
+fs::path SetPaths::shard(uint32_t shard) const { return single ? out : out / shard_name(shard); }
+
+Result<Plan> SetWriter::saved_plan(const fs::path& output) { return Plan::load(SetPaths(output).plan); }
+
+Result<std::unique_ptr<SetWriter>> SetWriter::open(const fs::path& output, Plan plan, const SetOptions& options) {
+  std::unique_ptr<SetWriter> set(new SetWriter(output));
+  if (set->paths_.out.empty()) return Status(Code::usage, "the output needs a name");
+  if (set->paths_.single && plan.shards().size() != 1) {
+    return Status(Code::usage, shown(output) + ": one .h5 file holds one shard, the plan has " +
+                                   std::to_string(plan.shards().size()));
+  }
+  set->plan_ = std::make_unique<Plan>(std::move(plan));
+  if (const Status status = set->prepare(options); !status.ok()) {
+    set->undo_folders();
+    return status;
+  }
+  return set;
+}
+
+// Takes back empty folders that this object made, so that a refusal leaves no traces.
+void SetWriter::undo_folders() {
+  const bool held = lock_.held();
+  lock_.release();
+  std::error_code ignored;
+  if (made_work_ && held) fs::remove(paths_.work, ignored);
+  if (made_out_) fs::remove(paths_.out, ignored);
+}
+
+Status SetWriter::prepare_folders(const SetOptions& options) {
+  std::error_code error;
+  const auto type = fs::status(paths_.out, error).type();
+  if (paths_.single) {
+    if (type == fs::file_type::directory) return {Code::failure, shown(paths_.out) + ": is a folder, not an .h5 file"};
+    if (type != fs::file_type::not_found && options.mode == SetMode::create) {
+      return {Code::failure, shown(paths_.out) + ": exists already (--force replaces it)"};
+    }
+  } else if (type != fs::file_type::not_found && type != fs::file_type::directory) {
+    return {Code::failure, shown(paths_.out) + ": exists and is not a folder"};
+  } else {
+    LLMC_ASSIGN(made_out_, make_folder(paths_.out));
+  }
+  // Between our mkdir and our lock another process may tidy up and remove the folder.
+  for (int round = 0;; ++round) {
+    LLMC_ASSIGN(const bool made, make_folder(paths_.work));
+    made_work_ = made_work_ || made;
+    auto lock = Lock::acquire(paths_.lock, options.break_lock);
+    if (lock.ok()) {
+      lock_ = std::move(*lock);
+      return {};
+    }
+    if (lock.status().code() != Code::missing || round == 10) return lock.status();
+  }
+}
+
+Status SetWriter::look_for_finished(const SetOptions& options) {
+  std::error_code error;
+  if (!fs::exists(paths_.single ? paths_.out : paths_.manifest, error)) return {};
+  Digest found{};
+  if (paths_.single) {
+    auto block = ShardFile::read_block(paths_.out);
+    if (block.ok()) found = block->plan;
+  } else {
+    auto manifest = Manifest::load(paths_.manifest);
+    if (manifest.ok()) found = manifest->plan;
+  }
+  finished_ = found == plan_->digest();
+  if (options.mode == SetMode::create) {
+    return {Code::failure, shown(paths_.out) + ": exists already (--force replaces it)"};
+  }
+  // One .h5 file stays until its successor takes its name: with a plan in the work folder, that
+  // is what was begun here.
+  if (finished_ || (paths_.single && fs::exists(paths_.plan, error))) return {};
+  return {Code::failure, shown(paths_.out) + ": exists already and was made from other inputs or parameters (--force "
+                             "replaces it)"};
+}
+
+// What an earlier archive left. Only names that are ours are touched.
+Status SetWriter::remove_old() {
+  if (!paths_.single) {
+    LLMC_TRY(remove_file(paths_.manifest));
+    LLMC_TRY(sync_directory(paths_.out));
+    std::error_code error;
+    std::vector<fs::path> old;
+    for (const auto& item : fs::directory_iterator(paths_.out, error)) {
+      if (is_shard_name(item.path().filename())) old.push_back(item.path());
+    }
+    if (error) return errno_status(error.value(), paths_.out);
+    for (const fs::path& path : old) LLMC_TRY(remove_file(path));
+  }
+  LLMC_TRY(remove_file(paths_.plan));
+  LLMC_ASSIGN(Spool spool, Spool::open(paths_.work, *plan_));
+  return spool.remove();
+}
+
+// A fresh start must not mix with what a user keeps in that folder.
+Status SetWriter::check_no_strangers() const {
+  if (paths_.single) return {};
+  std::error_code error;
+  for (const auto& item : fs::directory_iterator(paths_.out, error)) {
+    const std::string name = item.path().filename();
+    if (name == ".work") continue;
+    if (is_shard_name(name)) {
+      auto block = ShardFile::read_block(item.path());
+      if (block.ok() && block->plan == plan_->digest()) continue;
+    }
+    return {Code::failure, shown(paths_.out) + ": is not empty and not an unfinished archive of these inputs (" +
+                               printable(name) + "); choose another name"};
+  }
+  return error ? errno_status(error.value(), paths_.out) : Status();
+}
+
+Status SetWriter::prepare(const SetOptions& options) {
+  LLMC_TRY(prepare_folders(options));
+  if (options.mode == SetMode::replace) {
+    LLMC_TRY(remove_old());
+  } else {
+    LLMC_TRY(look_for_finished(options));
+  }
+  if (finished_) return {};
+
+  auto saved = Plan::load(paths_.plan);
+  if (saved.ok()) {
+    resumed_ = true;
+    LLMC_TRY(plan_->check_same_as(*saved));
+  } else if (saved.status().code() == Code::missing) {
+    LLMC_TRY(check_no_strangers());
+    LLMC_TRY(plan_->save(paths_.plan));
+  } else {
+    return saved.status();
+  }
+  LLMC_ASSIGN(spool_, Spool::open(paths_.work, *plan_, options.spool));
+  if (spool_->bytes_cut() > 0) {
+    log::warn("{}: {} bytes at the end of the spool were torn or damaged; their chunks are computed again",
+              shown(paths_.work), spool_->bytes_cut());
+  }
+  return adopt_shards();
+}
+
+// Finds what is committed, and what is still to come.
+Status SetWriter::adopt_shards() {
+  const size_t count = plan_->shards().size();
+  committed_.assign(count, false);
+  seeds_.assign(count, 0);
+  digests_left_.assign(count, 0);
+  file_digests_.resize(count);
+  for (size_t p = 0; p < plan_->pieces().size(); ++p) {
+    const Piece& piece = plan_->pieces()[p];
+    if (plan_->has_digest(piece) && !spool_->digest(p)) ++digests_left_[piece.shard];
+  }
+  if (paths_.single) return {};
+  for (uint32_t s = 0; s < count; ++s) {
+    auto block = ShardFile::read_block(paths_.shard(s));
+    if (!block.ok() && block.status().code() == Code::missing) continue;
+    if (!block.ok() || block->plan != plan_->digest() || block->shard != s) {
+      log::warn("{}: not usable, it is made again ({})", shown(paths_.shard(s)),
+                block.ok() ? "of another archive" : block.status().message());
+      continue;
+    }
+    committed_[s] = true;
+    resumed_ = true;
+    seeds_[s] = block->seed;
+    LLMC_TRY(spool_->drop(s));
+  }
+  return {};
+}
+
+bool SetWriter::have_digest(size_t piece) const {
+  const Piece& p = plan_->pieces()[piece];
+  return !plan_->has_digest(p) || committed(p.shard) || spool_->digest(piece);
+}
+
+std::optional<uint32_t> SetWriter::seed(uint32_t shard) const {
+  if (finished_) return std::nullopt;
+  return committed_[shard] ? std::optional(seeds_[shard]) : spool_->seed(shard);
+}
+
+Status SetWriter::set_seed(uint32_t shard, uint32_t seed) {
+  if (finished_ || shard >= committed_.size()) return {};
+  const auto before = this->seed(shard);
+  if (before && *before != seed) {
+    const auto pieces = plan_->pieces(shard);
+    return {Code::failure, (pieces.empty() ? "" : printable(plan_->entries()[pieces.front().entry].name)) +
+                               " or a file soon behind it has changed since this output was begun: shard " +
+                               std::to_string(shard) + " begins with other text"};
+  }
+  return before ? Status() : spool_->add_seed(shard, seed);
+}
+
+Status SetWriter::put(uint32_t shard, uint32_t chunk, ByteView bytes) {
+  const std::string where = "shard " + std::to_string(shard) + " chunk " + std::to_string(chunk);
+  if (finished_) return {};
+  if (shard >= committed_.size() || chunk >= plan_->shard_chunks(shard)) {
+    return {Code::corrupt, where + ": the plan has no such chunk"};
+  }
+  if (have(shard, chunk)) return {};  // a lease that was given twice
+  const auto seed = spool_->seed(shard);
+  if (!seed) return {Code::failure, where + ": a frame came before the seed of its shard"};
+  auto frame = parse_frame(bytes, *seed);
+  if (!frame.ok()) return frame.status().with(where);
+  if (frame->chunk != chunk || frame->text_size != plan_->chunk_size(shard, chunk)) {
+    return {Code::corrupt, where + ": the frame is that of another chunk"};
+  }
+  LLMC_TRY(spool_->add_frame(shard, chunk, bytes));
+  return commit_if_complete(shard);
+}
+
+Status SetWriter::put_digest(size_t piece, const Digest& digest) {
+  if (finished_ || piece >= plan_->pieces().size()) return {};
+  const Piece& p = plan_->pieces()[piece];
+  if (!plan_->has_digest(p) || committed_[p.shard]) return {};
+  if (const Digest* before = spool_->digest(piece)) {
+    if (*before == digest) return {};
+    return {Code::failure, printable(plan_->entries()[p.entry].name) +
+                               ": its content is not what it was when this output was begun (SHA-256)"};
+  }
+  LLMC_TRY(spool_->add_digest(piece, digest));
+  --digests_left_[p.shard];
+  return commit_if_complete(p.shard);
+}
+
+bool SetWriter::complete(uint32_t shard) const {
+  const uint32_t chunks = plan_->shard_chunks(shard);
+  return digests_left_[shard] == 0 && spool_->frames(shard) == chunks && (chunks == 0 || spool_->seed(shard));
+}
+
+Status SetWriter::commit_if_complete(uint32_t shard) {
+  // The rename of one .h5 file commits the whole archive: that is for finish() to do.
+  return !paths_.single && complete(shard) ? commit(shard) : Status();
+}
+
+Status SetWriter::commit(uint32_t shard) {
+  ShardContents contents;
+  contents.plan = plan_.get();
+  contents.shard = shard;
+  contents.seed = spool_->seed(shard).value_or(0);
+  contents.frame = [&](uint32_t chunk) { return spool_->read_frame(shard, chunk); };
+  contents.digest = [&](size_t piece) { return *spool_->digest(piece); };
+  const fs::path temporary = paths_.work / (shard_name(shard) + ".tmp");
+  auto written = write_shard(contents, temporary);
+  if (!written.ok()) {
+    // The space is better used by the spool.
+    (void)remove_file(temporary);
+    return written.status();
+  }
+  LLMC_TRY(rename_durable(temporary, paths_.shard(shard)));
+  committed_[shard] = true;
+  seeds_[shard] = contents.seed;
+  file_digests_[shard] = written->file;
+  return spool_->drop(shard);
+}
+
+Result<SetSummary> SetWriter::finish() {
+  if (finished_) {
+    SetSummary summary;
+    LLMC_TRY(remove_work());
+    return summary;
+  }
+  uint64_t chunks = 0, digests = 0;
+  std::string first;
+  for (uint32_t s = 0; s < committed_.size(); ++s) {
+    if (committed_[s]) continue;
+    if (complete(s)) {
+      LLMC_TRY(commit(s));
+      continue;
+    }
+    for (uint32_t c = 0; first.empty() && c < plan_->shard_chunks(s); ++c) {
+      if (spool_->has_frame(s, c)) continue;
+      first = ", the first is chunk " + std::to_string(c) + " of shard " + std::to_string(s);
+    }
+    chunks += plan_->shard_chunks(s) - spool_->frames(s);
+    digests += digests_left_[s];
+  }
+  if (chunks + digests > 0) {
+    LLMC_TRY(spool_->sync());
+    return Status(Code::partial, shown(paths_.out) + ": not finished: " + std::to_string(chunks) + " chunks and " +
+                                     std::to_string(digests) + " files are missing" + first);
+  }
+  LLMC_ASSIGN(SetSummary summary, commit_set());
+  finished_ = true;
+  LLMC_TRY(remove_work());
+  return summary;
+}
+
+// Reads back what it commits: user blocks and indexes of all shards.
+Result<SetSummary> SetWriter::commit_set() {
+  Manifest m;
+  m.plan = plan_->digest();
+  m.model = plan_->options().model;
+  m.model_name = plan_->options().model_name;
+  m.parameters = plan_->options().parameters;
+  m.chunk_bytes = plan_->options().chunk_bytes;
+  m.shard_bytes = plan_->options().shard_bytes;
+  m.entries = plan_->entries().size();
+  m.text_bytes = plan_->text_size();
+  m.chunks = plan_->chunks();
+  ContentDigest content;
+  SetSummary summary;
+  for (uint32_t s = 0; s < committed_.size(); ++s) {
+    LLMC_ASSIGN(const ShardFile file, ShardFile::open(paths_.shard(s)));
+    if (file.block().plan != m.plan || file.block().shard != s) {
+      return Status(Code::corrupt, shown(paths_.shard(s)) + ": not the shard that was written");
+    }
+    ManifestShard row;
+    row.file = shard_name(s);
+    row.bytes = file.block().file_bytes;
+    row.user_block = file.block_digest();
+    row.text_bytes = file.block().text_bytes;
+    row.entries = file.index().entries.size();
+    row.chunks = file.block().chunks;
+    if (!paths_.single) {
+      if (!file_digests_[s]) {
+        Sha256 hash;
+        Bytes buffer(1u << 20);
+        for (uint64_t at = 0; at < row.bytes;) {
+          const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), row.bytes - at));
+          LLMC_TRY(file.file().read_at(at, part));
+          hash.update(part);
+          at += part.size();
+        }
+        file_digests_[s] = hash.finish();
+      }
+      row.sha256 = *file_digests_[s];
+    }
+    for (const IndexEntry& e : file.index().entries) content.add(e);
+    for (const IndexChunk& c : file.index().chunks) {
+      m.tokens += c.tokens;
+      m.coded_bytes += c.frame_size;
+    }
+    summary.file_bytes += row.bytes;
+    m.shards.push_back(std::move(row));
+  }
+  m.content = content.finish();
+  summary.shards = m.shards.size();
+  summary.chunks = m.chunks;
+  summary.tokens = m.tokens;
+  summary.text_bytes = m.text_bytes;
+  summary.coded_bytes = m.coded_bytes;
+  summary.content = m.content;
+  if (paths_.single) return summary;
+
+  const std::string text = m.serialize();
+  // What a reader would refuse must not be committed.
+  if (auto parsed = Manifest::parse(as_bytes(text), shown(paths_.manifest)); !parsed.ok()) return parsed.status();
+  const fs::path temporary = paths_.work / (std::string(manifest_name) + ".tmp");
+  LLMC_ASSIGN(File file, File::create(temporary));
+  LLMC_TRY(file.write(as_bytes(text)));
+  LLMC_TRY(file.sync());
+  LLMC_TRY(file.close());
+  LLMC_TRY(fault_point("archive.manifest"));
+  LLMC_TRY(rename_durable(temporary, paths_.manifest));
+  summary.file_bytes += text.size();
+  return summary;
+}
+
+Status SetWriter::remove_work() {
+  spool_.reset();
+  std::error_code error;
+  std::vector<fs::path> old;
+  for (const auto& item : fs::directory_iterator(paths_.work, error)) {
+    if (item.path() != paths_.lock) old.push_back(item.path());
+  }
+  if (error) return errno_status(error.value(), paths_.work);
+  for (const fs::path& path : old) LLMC_TRY(remove_file(path));
+  lock_.release();
+  fs::remove(paths_.work, error);  // may have become another process's by now
+  return {};
+}
+
+Status SetWriter::discard_if_empty() {
+  if (finished_ || resumed_) return {};
+  if (std::find(committed_.begin(), committed_.end(), true) != committed_.end()) return {};
+  for (uint32_t s = 0; s < committed_.size(); ++s) {
+    if (spool_->frames(s) > 0) return {};
+  }
+  LLMC_TRY(remove_work());
+  std::error_code ignored;
+  if (made_out_) fs::remove(paths_.out, ignored);
+  return {};
+}
+
+}  // namespace llmc

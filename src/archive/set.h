@@ -1,0 +1,123 @@
+// Writes an archive: takes frames and digests in any order, keeps them safe in a spool, writes
+// each shard once it is complete, commits the set, and goes on after a kill where it stood.
+//
+// OUT ending in ".h5" is one shard file, with the folder OUT.work/ beside it while it is made;
+// any other OUT is a folder with shard-000000.h5, ..., manifest.json and, while it is made,
+// .work/. The work folder holds the lock, the plan, the spool and the shard that is being written.
+// Order of writes, and what a reader sees after a kill in each moment: docs/FORMAT.md.
+//
+// One thread. The bytes of the result do not depend on the order of calls.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "archive/lock.h"
+#include "archive/manifest.h"
+#include "archive/shard_writer.h"
+#include "archive/spool.h"
+#include "plan/plan.h"
+
+namespace llmc {
+
+struct SetPaths {
+  explicit SetPaths(const std::filesystem::path& output);
+  std::filesystem::path shard(uint32_t shard) const;
+
+  bool single;  // one .h5 file
+  std::filesystem::path out, work, lock, plan, manifest;
+};
+
+enum class SetMode {
+  create,   // refuses a finished archive; goes on with an unfinished one of the same plan
+  resume,   // as create, but a finished archive of the same plan is success
+  replace,  // starts anew, whatever archive stands there
+};
+
+struct SetOptions {
+  SetMode mode = SetMode::create;
+  bool break_lock = false;
+  SpoolOptions spool;
+};
+
+struct SetSummary {
+  uint64_t shards = 0, chunks = 0, tokens = 0;
+  uint64_t text_bytes = 0;
+  uint64_t coded_bytes = 0;  // frames
+  uint64_t file_bytes = 0;   // shard files and manifest
+  Digest content{};
+};
+
+class SetWriter {
+ public:
+  // Locks the output and finds out what is there. Code::locked: another process works on it.
+  // Code::failure: something else stands there, or the plan differs from what was begun (by
+  // name); Code::model: so does the model. One .h5 file needs a plan of one shard.
+  static Result<std::unique_ptr<SetWriter>> open(const std::filesystem::path& output, Plan plan,
+                                                 const SetOptions& options = {});
+  // The plan of an unfinished job: Code::missing where there is none.
+  static Result<Plan> saved_plan(const std::filesystem::path& output);
+
+  const Plan& plan() const { return *plan_; }
+  // A finished archive of this plan was found: nothing is to be done, finish() only tidies up.
+  bool finished() const { return finished_; }
+  bool resumed() const { return resumed_; }
+  bool committed(uint32_t shard) const { return finished_ || committed_[shard]; }
+  bool have(uint32_t shard, uint32_t chunk) const { return committed(shard) || spool_->has_frame(shard, chunk); }
+  bool have_digest(size_t piece) const;
+
+  // The seed of a shard's frames comes before its first frame. Code::failure where it is not what it
+  // was in an earlier run: then the shard's text has changed.
+  Status set_seed(uint32_t shard, uint32_t seed);
+  std::optional<uint32_t> seed(uint32_t shard) const;
+  // What is here already is left as it is. Code::corrupt where the frame is damaged or not the
+  // chunk's. Writes and commits the shard when this completes it.
+  Status put(uint32_t shard, uint32_t chunk, ByteView frame);
+  // SHA-256 of a piece's bytes, by index into plan().pieces(), for each piece that has text.
+  // Code::failure where it differs from what was put before.
+  Status put_digest(size_t piece, const Digest& digest);
+
+  // The spool on the device: now, or when it is due.
+  Status sync() { return finished_ ? Status() : spool_->sync(); }
+  Status sync_if_due() { return finished_ ? Status() : spool_->sync_if_due(); }
+
+  // Commits what is complete, then the set, and removes the work folder. Code::partial where chunks
+  // or digests are missing: then what is there stays for a later run.
+  Result<SetSummary> finish();
+  // Gives up: removes the work folder if nothing of value is in it (no frame, no shard).
+  Status discard_if_empty();
+
+  uint64_t spool_bytes() const { return finished_ ? 0 : spool_->bytes_on_disk(); }
+
+ private:
+  explicit SetWriter(const std::filesystem::path& output) : paths_(output) {}
+  Status prepare(const SetOptions& options);
+  Status prepare_folders(const SetOptions& options);
+  Status look_for_finished(const SetOptions& options);
+  Status remove_old();
+  Status check_no_strangers() const;
+  Status adopt_shards();
+  bool complete(uint32_t shard) const;
+  Status commit(uint32_t shard);
+  Status commit_if_complete(uint32_t shard);
+  Result<SetSummary> commit_set();
+  Status remove_work();
+  void undo_folders();
+
+  SetPaths paths_;
+  std::unique_ptr<Plan> plan_;
+  Lock lock_;
+  std::optional<Spool> spool_;
+  std::vector<bool> committed_;
+  std::vector<uint32_t> seeds_;         // of committed shards
+  std::vector<uint32_t> digests_left_;  // per shard
+  std::vector<std::optional<Digest>> file_digests_;  // of shards that this run wrote
+  bool finished_ = false;
+  bool resumed_ = false;
+  bool made_out_ = false;
+  bool made_work_ = false;
+};
+
+}  // namespace llmc

@@ -1,0 +1,217 @@
+#include "archive/verify.h"
+
+#include <algorithm>
+
+#include "archive/format.h"
+#include "archive/reader.h"
+#include "archive/shard_file.h"
+
+namespace llmc {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool asked(const StopRequest& stop) { return stop && stop(); }
+
+void name_entries(const ShardIndex& index, uint64_t begin, uint64_t end, Finding* finding) {
+  const auto [first, last] = index.entries_in(begin, end);
+  for (size_t i = first; i < last; ++i) {
+    if (index.entries[i].size == 0) continue;
+    if (finding->entries.size() < max_finding_entries) {
+      finding->entries.push_back(index.entries[i].entry.name);
+    } else {
+      ++finding->more_entries;
+    }
+  }
+}
+
+// SHA-256 of a whole file and of all behind its user block, in one reading.
+Status hash_file(const File& file, uint64_t size, const StopRequest& stop, Digest* whole, Digest* body,
+                 VerifyReport* report) {
+  Sha256 all, behind;
+  Bytes buffer(1u << 20);
+  for (uint64_t at = 0; at < size;) {
+    if (asked(stop)) {
+      report->stopped = true;
+      return {};
+    }
+    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
+    LLMC_TRY(file.read_at(at, part));
+    all.update(part);
+    const uint64_t skip = at < user_block_bytes ? std::min<uint64_t>(user_block_bytes - at, part.size()) : 0;
+    behind.update(part.subspan(skip));
+    at += part.size();
+    report->bytes += part.size();
+  }
+  *whole = all.finish();
+  *body = behind.finish();
+  return {};
+}
+
+}  // namespace
+
+std::string Finding::describe() const {
+  std::string text = printable(file.native());
+  if (shard) text += ", shard " + std::to_string(*shard);
+  if (chunk) text += ", chunk " + std::to_string(*chunk);
+  text += ": " + message;
+  const char* separator = "; lost with it: ";
+  for (const std::string& name : entries) {
+    text += separator + printable(name);
+    separator = ", ";
+  }
+  if (more_entries) text += " and " + std::to_string(more_entries) + " more";
+  return text;
+}
+
+Status verify_shard(const fs::path& path, const ManifestShard* expected, const Manifest* manifest, uint32_t number,
+                    const StopRequest& stop, VerifyReport* report) {
+  ++report->shards;
+  auto found = [&](const std::string& message) -> Finding& {
+    Finding finding;
+    finding.file = path;
+    if (expected) finding.shard = number;
+    finding.message = message;
+    report->findings.push_back(std::move(finding));
+    return report->findings.back();
+  };
+  // Messages from below begin with the file's name, which a finding has already.
+  auto strip = [&](const Status& status) {
+    const std::string prefix = printable(path.native()) + ": ";
+    return status.message().rfind(prefix, 0) == 0 ? status.message().substr(prefix.size()) : status.message();
+  };
+  auto opened = File::open_read(path);
+  if (!opened.ok()) {
+    if (opened.status().code() != Code::missing || !expected) return opened.status();
+    found("this shard of the set is missing");
+    return {};
+  }
+  const File file = std::move(*opened);
+  LLMC_ASSIGN(const uint64_t size, file.size());
+
+  Digest whole{}, body{};
+  LLMC_TRY(hash_file(file, size, stop, &whole, &body, report));
+  if (report->stopped) return {};
+  if (expected && expected->bytes != size) {
+    found("has " + std::to_string(size) + " bytes instead of " + std::to_string(expected->bytes));
+  }
+  const bool whole_matches = !expected || whole == expected->sha256;
+
+  Digest block_digest{};
+  auto block = ShardFile::read_block(path, &block_digest);
+  if (!block.ok()) {
+    if (block.status().code() != Code::corrupt) return block.status();
+    found(strip(block.status()));
+    return {};
+  }
+  if (expected && (block_digest != expected->user_block || block->plan != manifest->plan || block->shard != number)) {
+    found("not the shard that the manifest speaks of: it is shard " + std::to_string(block->shard) +
+          " of another archive, or another version of it");
+    return {};
+  }
+  auto shard = ShardFile::open(path);
+  if (!shard.ok()) {
+    if (shard.status().code() != Code::corrupt) return shard.status();
+    found(strip(shard.status())).shard = block->shard;
+    return {};
+  }
+  if (expected && (shard->index().entries.size() != expected->entries ||
+                   shard->block().text_bytes != expected->text_bytes || shard->block().chunks != expected->chunks)) {
+    found("the manifest and the shard disagree about its size");
+  }
+  uint64_t damaged = 0;
+  for (uint32_t c = 0; c < shard->block().chunks; ++c) {
+    if (asked(stop)) {
+      report->stopped = true;
+      return {};
+    }
+    auto frame = shard->read_frame(c);
+    if (frame.ok()) {
+      ++report->chunks;
+      continue;
+    }
+    if (frame.status().code() != Code::corrupt) return frame.status();
+    ++report->chunks;
+    ++damaged;
+    std::string message = strip(frame.status());
+    const std::string prefix = "shard " + std::to_string(block->shard) + " chunk " + std::to_string(c) + ": ";
+    if (message.rfind(prefix, 0) == 0) message = message.substr(prefix.size());
+    Finding& finding = found(message);
+    finding.shard = block->shard;
+    finding.chunk = c;
+    const uint64_t begin = uint64_t{c} * block->chunk_bytes;
+    name_entries(shard->index(), begin, begin + block->chunk_size(c), &finding);
+  }
+  if (damaged == 0 && (body != block->body || !whole_matches)) {
+    found("bytes outside of the frames and the index have changed (SHA-256): llmc-batch reads all of it, HDF5 tools "
+          "may not")
+        .shard = block->shard;
+  }
+  return {};
+}
+
+Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& stop) {
+  VerifyReport report;
+  auto opened = ArchiveReader::open(path);
+  if (!opened.ok()) {
+    if (opened.status().code() != Code::corrupt) return opened.status();
+    std::error_code error;
+    if (fs::is_regular_file(path, error)) {
+      LLMC_TRY(verify_shard(path, nullptr, nullptr, 0, stop, &report));
+    }
+    if (report.findings.empty() && !report.stopped) {
+      Finding finding;
+      finding.file = path;
+      finding.message = opened.status().message();
+      report.findings.push_back(std::move(finding));
+    }
+    return report;
+  }
+  ArchiveReader& reader = *opened;
+  const Manifest* manifest = reader.manifest();
+  for (uint32_t s = 0; s < reader.shards().size() && !report.stopped; ++s) {
+    const ManifestShard* row = manifest ? &manifest->shards[s] : nullptr;
+    LLMC_TRY(verify_shard(reader.shards()[s].path, row, manifest, s, stop, &report));
+  }
+  if (!manifest || !report.sound()) return report;
+
+  // All shards are what the manifest says; now whether they belong together.
+  auto found = [&](const std::string& message, uint32_t shard) {
+    Finding finding;
+    finding.file = reader.shards()[shard].path;
+    finding.shard = shard;
+    finding.message = message;
+    report.findings.push_back(std::move(finding));
+  };
+  ContentDigest content;
+  uint64_t entries = 0, tokens = 0, coded = 0;
+  std::string last;
+  uint64_t last_end = 0, last_size = 0;
+  for (uint32_t s = 0; s < reader.shards().size(); ++s) {
+    LLMC_ASSIGN(const auto shard, reader.shard(s));
+    for (const IndexEntry& e : shard->index().entries) {
+      const bool goes_on = e.offset > 0;
+      const bool joins = goes_on ? e.entry.name == last && e.offset == last_end && e.entry.size == last_size
+                                 : last_end == last_size && (entries == 0 || e.entry.name > last);
+      if (!joins) found("'" + printable(e.entry.name) + "' does not go on where the shard before ended", s);
+      last = e.entry.name;
+      last_end = e.offset + e.size;
+      last_size = e.entry.size;
+      if (!goes_on) ++entries;
+      content.add(e);
+    }
+    for (const IndexChunk& c : shard->index().chunks) {
+      tokens += c.tokens;
+      coded += c.frame_size;
+    }
+  }
+  const auto end = static_cast<uint32_t>(reader.shards().size() - 1);
+  if (last_end != last_size) found("'" + printable(last) + "' has no end", end);
+  if (entries != manifest->entries || tokens != manifest->tokens || coded != manifest->coded_bytes ||
+      content.finish() != manifest->content) {
+    found("the shards do not hold what the manifest says", end);
+  }
+  return report;
+}
+
+}  // namespace llmc
