@@ -2,7 +2,7 @@
 
 #include "exact/tables.h"
 
-#ifdef LLMC_X86
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -70,7 +70,7 @@ Result<const Kernels*> select_kernels(std::string_view isa) {
   return Status(Code::usage, source + std::string(isa) + " is unknown; choose one of " + usable);
 }
 
-#if defined(LLMC_X86)
+#if defined(__x86_64__)
 FloatState::FloatState() : saved_(_mm_getcsr()) { _mm_setcsr(0x1F80); }
 FloatState::~FloatState() { _mm_setcsr(static_cast<unsigned>(saved_)); }
 #elif defined(__aarch64__)
