@@ -29,7 +29,7 @@ class ChunkProcessor : public Processor {
   ChunkProcessor(Engine* engine, const CodecParameters& parameters, int threads, int streams);
   int threads() const override { return threads_; }
   int streams() const override { return threads_ * streams_; }
-  void run(WorkQueue& queue, int thread) override;
+  Status run(WorkQueue& queue, int thread) override;
 
  private:
   ChunkCodec codec_;

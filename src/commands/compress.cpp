@@ -86,6 +86,9 @@ Result<CompressOptions> read_options(const OptionSet& set) {
   return o;
 }
 
+// Measured (docs/RESULTS.md): a quarter of the window is the best trade of bytes for time.
+int default_carry(int window) { return window / 4; }
+
 // Window and carry as they will stand in the archive: nothing is left to a default of a later version.
 Status fix_windows(const OptionSet& set, const Model& model, CodecParameters* parameters) {
   const int context = model.config().context;
@@ -100,19 +103,45 @@ Status fix_windows(const OptionSet& set, const Model& model, CodecParameters* pa
   return {};
 }
 
-void print_summary(const Plan& plan, const CompressJob::Totals& totals, uint64_t archive_bytes, const std::string& output) {
+void print_summary(const Plan& plan, const CompressJob::Totals& totals, const SetSummary& summary, const std::string& output) {
+  const double archive = static_cast<double>(summary.file_bytes);
   const double plain = static_cast<double>(plan.text_size());
   std::string codecs;
   for (const auto& [codec, count] : totals.codecs) {
     codecs += (codecs.empty() ? "" : ", ") + std::to_string(count) + " " + codec_name(codec);
   }
   std::printf("%s: %zu entries, %llu bytes -> %llu bytes", output.c_str(), plan.entries().size(),
-              static_cast<unsigned long long>(plan.text_size()), static_cast<unsigned long long>(archive_bytes));
-  if (plain > 0) std::printf(" (%.3f bits per byte, %.2f times smaller)", 8.0 * archive_bytes / plain, plain / archive_bytes);
+              static_cast<unsigned long long>(plan.text_size()), static_cast<unsigned long long>(summary.file_bytes));
+  if (plain > 0) std::printf(" (%.3f bits per byte, %.2f times smaller)", 8 * archive / plain, plain / archive);
   std::printf("\n%zu shard%s; chunks: %s; %llu decoded again", plan.shards().size(), plan.shards().size() == 1 ? "" : "s",
               codecs.empty() ? "none" : codecs.c_str(), static_cast<unsigned long long>(totals.checked_chunks));
   if (totals.kept_chunks) std::printf("; %llu from an earlier run", static_cast<unsigned long long>(totals.kept_chunks));
   std::printf("\n");
+}
+
+// All that is not in the spool yet, on all ranks.
+Status code_text(Context& context, const CompressOptions& o, const JobSetup& setup, std::shared_ptr<const Model> model,
+                 CompressJob& job, SetWriter& writer, bool* started) {
+  const Plan& plan = writer.plan();
+  JobSize size{"compress", plan.chunks(), plan.text_size(), 0, 0, false};
+  for (uint32_t shard = 0; shard < plan.shards().size(); ++shard) {
+    for (uint32_t chunk = 0; chunk < plan.shard_chunks(shard); ++chunk) {
+      if (writer.have(shard, chunk)) {
+        ++size.tasks_before;
+        size.bytes_before += plan.chunk_size(shard, chunk);
+      } else if (o.verify.picks(plan.digest(), shard, chunk)) {
+        ++size.tasks;  // to be decoded again
+      }
+    }
+  }
+  *started = true;
+  const Status status = run_job(context, o.compute, setup, std::move(model), size, job);
+  LLMC_TRY(writer.sync());
+  LLMC_TRY(status);
+  for (const std::string& failure : job.totals().failures) log::error("{}", failure);
+  if (job.totals().failures.empty()) return {};
+  return {Code::partial, std::to_string(job.totals().failures.size()) + " of " + std::to_string(plan.chunks()) +
+                             " chunks failed; the rest is kept, run the same command again"};
 }
 
 // The coordinator's whole course. *started: run_job has been reached, the workers know.
@@ -130,32 +159,35 @@ Status compress(Context& context, const OptionSet& set, CompressOptions& o, bool
   o.plan.model = setup.model;
   o.plan.model_name = setup.model_name;
 
-  LLMC_ASSIGN(SetLock lock, SetLock::take(o.output, o.force));
-  o.scan.stdin_copy = lock.work_folder() / "stdin";
+  o.scan.stdin_copy = o.output + ".stdin";
   o.scan.reuse_stdin_copy = o.resume;
-  o.scan.skip = {o.output, lock.work_folder()};
-  LLMC_ASSIGN(ScanOutcome scan, scan_inputs(o.inputs, o.scan));
-  for (const std::string& warning : scan.warnings) log::warn("{}", warning);
-  for (const std::string& problem : scan.problems) log::error("{}", problem);
-  LLMC_ASSIGN(const Plan plan, Plan::make(std::move(scan.entries), o.plan));
-  LLMC_ASSIGN(std::unique_ptr<SetWriter> writer, SetWriter::open(std::move(lock), plan, o.resume));
-  CompressJob::Totals totals;
+  o.scan.skip = {o.output, o.output + ".work", o.scan.stdin_copy};
+  Result<ScanOutcome> scan = scan_inputs(o.inputs, o.scan);
+  if (!scan.ok() && scan.status().code() == Code::missing) return {Code::failure, scan.status().message()};
+  LLMC_TRY(scan.status());
+  for (const std::string& warning : scan->warnings) log::warn("{}", warning);
+  for (const std::string& problem : scan->problems) log::error("{}", problem);
+  LLMC_ASSIGN(Plan made, Plan::make(std::move(scan->entries), o.plan));
+  SetOptions how;
+  how.mode = o.force ? SetMode::replace : o.resume ? SetMode::resume : SetMode::create;
+  LLMC_ASSIGN(const std::unique_ptr<SetWriter> writer, SetWriter::open(o.output, std::move(made), how));
+  const Plan& plan = writer->plan();
+
+  CompressJob job(plan, o.parameters, o.verify, *writer);
   if (!writer->finished()) {
-    CompressJob job(plan, o.parameters, o.verify, *writer);
-    JobSize size{"compress", plan.chunks(), plan.text_size(), writer->chunks_before(), writer->bytes_before(), false};
-    *started = true;
-    LLMC_TRY(run_job(context, o.compute, setup, model, size, job));
-    totals = job.totals();
-    for (const std::string& failure : totals.failures) log::error("{}", failure);
-    if (!totals.failures.empty()) {
-      return {Code::partial, std::to_string(totals.failures.size()) + " of " + std::to_string(plan.chunks()) +
-                                 " chunks failed; the rest is kept, run the same command with --resume"};
+    const Status status = code_text(context, o, setup, model, job, *writer, started);
+    if (!status.ok()) {
+      const Status kept = writer->discard_if_empty();
+      if (!kept.ok()) log::warn("{}", kept.message());
+      return status;
     }
-    LLMC_TRY(writer->finish());
   }
-  if (!o.compute.quiet) print_summary(plan, totals, writer->archive_bytes(), o.output);
-  if (!scan.problems.empty()) {
-    return {Code::partial, std::to_string(scan.problems.size()) + " inputs could not be read; everything else is archived"};
+  LLMC_ASSIGN(const SetSummary summary, writer->finish());
+  std::error_code ignored;
+  fs::remove(o.scan.stdin_copy, ignored);
+  if (!o.compute.quiet) print_summary(plan, job.totals(), summary, o.output);
+  if (!scan->problems.empty()) {
+    return {Code::partial, std::to_string(scan->problems.size()) + " inputs could not be read; everything else is archived"};
   }
   return {};
 }

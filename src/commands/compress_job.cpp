@@ -63,6 +63,7 @@ Status CompressJob::read_chunk(Bytes* text) {
 }
 
 Result<std::optional<Task>> CompressJob::next() {
+  LLMC_TRY(sync_);
   // Checks go out together, so that a worker decodes many at once, and last.
   constexpr size_t check_batch = 16;
   if (checks_.size() >= check_batch || (text_ended_ && !checks_.empty())) return next_check();
@@ -73,7 +74,7 @@ Result<std::optional<Task>> CompressJob::next() {
       LLMC_TRY(read_chunk(&text));
       if (chunk == 0) {
         const uint32_t seed = frame_seed(plan_.options().model, parameters_, shard, text);
-        LLMC_TRY(set_.begin_shard(shard, seed));
+        LLMC_TRY(set_.set_seed(shard, seed));
         seeds_[shard] = seed;
       }
       ++chunk_;

@@ -39,6 +39,7 @@ class CompressJob : public Job {
   bool ended() const override { return text_ended_ && checks_.empty() && out_.empty(); }
   Status finished(uint64_t id, Bytes result, int worker) override;
   Status failed(uint64_t id, const Status& why, int worker) override;
+  void tick() override { sync_ = set_.sync_if_due(); }
 
   const Totals& totals() const { return totals_; }
 
@@ -75,6 +76,7 @@ class CompressJob : public Job {
   std::deque<Check> checks_;
   uint64_t next_id_ = 0;
   Totals totals_;
+  Status sync_;  // of the last tick
 };
 
 }  // namespace llmc

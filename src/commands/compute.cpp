@@ -4,10 +4,8 @@
 
 #include "base/log.h"
 #include "comm/mpi_comm.h"
-#include "cluster/placement.h"
 #include "commands/chunk_work.h"
-#include "dispatch/coordinator.h"
-#include "dispatch/worker.h"
+#include "dispatch/local.h"
 #include "model/embedded_model.h"
 #include "model/native_engine.h"
 #include "model/torch_loader.h"
@@ -58,14 +56,14 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
   return setup;
 }
 
-struct Worker {
+struct ComputeSide {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<ChunkProcessor> processor;
 };
 
-Result<Worker> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
+Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
                            int default_threads) {
-  Worker worker;
+  ComputeSide worker;
   if (setup.needs_model()) {
     LLMC_ASSIGN(worker.engine, open_engine(options.engine, std::move(model)));
   }
@@ -131,13 +129,21 @@ Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, con
 }
 
 Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model) {
-  if (engine == "torch") return open_torch_engine(std::move(model));
-  if (engine == "auto" && torch_engine_available()) {
-    Result<std::unique_ptr<Engine>> opened = open_torch_engine(model);
-    if (opened.ok()) return opened;
-    log::warn("{}; going on with the native engine", opened.status().message());
+  if (engine == "native") return make_native_engine(std::move(model));
+  Result<std::unique_ptr<Engine>> torch = open_torch_engine(model);
+  if (torch.ok() || engine == "torch") return torch;
+  if (torch.status().code() != Code::missing) {
+    log::warn("{}; going on with the native engine", torch.status().message());
   }
   return make_native_engine(std::move(model));
+}
+
+bool torch_library_present() {
+  for (const auto& place : torch_library_places()) {
+    std::error_code ignored;
+    if (std::filesystem::is_regular_file(place, ignored)) return true;
+  }
+  return false;
 }
 
 Status cancel_job(Context& context, Status why) {
@@ -169,8 +175,8 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   coordinator.progress = &progress;
   CoordinatorReport report;
   if (context.size() == 1) {
-    LLMC_ASSIGN(Worker worker, make_worker(options, setup, std::move(model), compute_threads(1)));
-    return run_local(job, *worker.processor, coordinator, &report);
+    LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement.threads));
+    return run_local(job, *worker.processor, coordinator, WorkerOptions{}, &report);
   }
   Bytes message = pack_setup(setup);
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
@@ -198,14 +204,14 @@ Status run_worker(Context& context, const ComputeOptions& options) {
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   ByteReader first(message);
   if (!unpack_status(first).ok()) return {};  // cancelled: the coordinator tells the user
-  Worker worker;
+  ComputeSide worker;
   const Status ready = [&]() -> Status {
     LLMC_ASSIGN(const JobSetup setup, unpack_setup(message));
     std::shared_ptr<const Model> model;
     if (setup.needs_model()) {
       LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
     }
-    LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), compute_threads(*context.comm)));
+    LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement.threads));
     return {};
   }();
   LLMC_TRY(context.comm->gather(0, pack_status(ready), setup_deadline).status());

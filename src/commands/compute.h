@@ -35,6 +35,8 @@ Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, con
                                                     const std::string& name);
 // engine: auto (torch where libllmc_torch.so is there), torch, native.
 Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model);
+// Whether this build's libllmc_torch.so stands where open_engine looks.
+bool torch_library_present();
 
 // What the coordinator tells the workers before the work begins.
 struct JobSetup {

@@ -65,9 +65,11 @@ Status run(Context& context, const Words& words) {
 }
 
 Status start_mpi(std::unique_ptr<MpiSession>* session, Context* context) {
+  context->placement = place_alone(0);
   if (!launched_by_mpi()) return {};
   LLMC_ASSIGN(*session, MpiSession::start());
   LLMC_ASSIGN(context->comm, make_mpi_comm());
+  LLMC_ASSIGN(context->placement, place(*context->comm, 0, std::chrono::minutes(5)));
   return {};
 }
 

@@ -55,7 +55,7 @@ Status run_selftest(Context& context, const Words& words) {
   }
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(set.get<std::string>("model")));
   for (const std::string name : {"native", "torch"}) {
-    if (name == "torch" && !torch_engine_available()) {
+    if (name == "torch" && !torch_library_present()) {
       std::printf("%-28s not in this build\n", "engine, torch");
       continue;
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "cluster/placement.h"
 #include "comm/comm.h"
 
 namespace llmc {
@@ -13,6 +14,7 @@ namespace llmc {
 // One process's place in the run. Owned by main().
 struct Context {
   std::unique_ptr<Comm> comm;  // null: one process, MPI never started
+  Placement placement;
   int rank() const { return comm ? comm->rank() : 0; }
   int size() const { return comm ? comm->size() : 1; }
   // The rank that reads, plans, writes and speaks to the user.

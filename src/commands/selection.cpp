@@ -1,0 +1,243 @@
+#include "commands/selection.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "corpus/names.h"
+
+namespace llmc {
+
+namespace {
+
+bool parse_number(std::string_view text, uint64_t* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+bool is_glob(const std::string& pattern) { return pattern.find_first_of("*?[\\") != std::string::npos; }
+
+bool lies_below(const std::string& name, const std::string& folder) {
+  return name.size() > folder.size() + 1 && name.starts_with(folder) && name[folder.size()] == '/';
+}
+
+bool matches(const std::string& pattern, const std::string& name) {
+  return name == pattern || lies_below(name, pattern) || (is_glob(pattern) && match_glob(pattern, name));
+}
+
+class Selector {
+ public:
+  Selector(ArchiveReader& archive, const Selection& selection) : archive_(archive), selection_(selection) {}
+
+  Result<Selected> run() {
+    hits_.assign(selection_.documents.size(), false);
+    if (!selection_.range || !selection_.documents.empty()) {
+      LLMC_ASSIGN(const std::vector<uint32_t> shards, shards_to_look_at());
+      for (const uint32_t shard : shards) LLMC_TRY(take_shard(shard));
+    }
+    for (size_t i = 0; i < hits_.size(); ++i) {
+      if (!hits_[i]) {
+        return Status(Code::failure, archive_.path().string() + ": holds no document '" + selection_.documents[i] +
+                                         "'; 'llmc-batch list --documents' shows all names");
+      }
+    }
+    LLMC_TRY(cut_range());
+    std::sort(out_.parts.begin(), out_.parts.end(), [](const Part& a, const Part& b) { return a.begin < b.begin; });
+    LLMC_TRY(collect_chunks());
+    return std::move(out_);
+  }
+
+ private:
+  Result<std::vector<uint32_t>> shards_to_look_at() {
+    std::vector<uint32_t> shards;
+    if (!selection_.shards.empty()) {
+      for (const auto& [first, last] : selection_.shards) {
+        if (last >= archive_.shards().size()) {
+          return Status(Code::usage, archive_.path().string() + ": has shards 0 to " +
+                                         std::to_string(archive_.shards().size() - 1) + ", not " + std::to_string(last));
+        }
+        for (uint32_t s = first; s <= last; ++s) shards.push_back(s);
+      }
+      std::sort(shards.begin(), shards.end());
+      shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+      return shards;
+    }
+    LLMC_ASSIGN(const std::optional<std::set<uint32_t>> few, shards_of_names());
+    if (few) return std::vector<uint32_t>(few->begin(), few->end());
+    for (uint32_t s = 0; s < archive_.shards().size(); ++s) shards.push_back(s);
+    return shards;
+  }
+
+  // Where every document is named in full: the shards that hold them, found without reading all
+  // indexes. Nothing where a name is a glob, a folder, or not found in this way.
+  Result<std::optional<std::set<uint32_t>>> shards_of_names() {
+    using Answer = std::optional<std::set<uint32_t>>;
+    if (selection_.documents.empty()) return Answer();
+    std::set<uint32_t> shards;
+    for (const std::string& name : selection_.documents) {
+      if (is_glob(name)) return Answer();
+      bool found = false;
+      // The name itself, then what stands before each '/' or ':' in it: a record's file.
+      for (size_t end = name.size(); end != std::string::npos && end > 0 && !found;
+           end = name.find_last_of("/:", end - 1)) {
+        LLMC_ASSIGN(const auto place, archive_.find(name.substr(0, end)));
+        if (!place) continue;
+        LLMC_ASSIGN(const auto file, archive_.shard(place->shard));
+        const IndexEntry& entry = file->index().entries[place->entry];
+        if (entry.entry.kind == Entry::Kind::directory) return Answer();
+        found = true;
+        uint64_t left = entry.entry.size - entry.offset;
+        for (uint32_t s = place->shard; s < archive_.shards().size(); ++s) {
+          shards.insert(s);
+          const auto& info = archive_.shards()[s];
+          const uint64_t here = s == place->shard ? entry.size : std::min(left, info.text_bytes);
+          left -= here;
+          if (left == 0) break;
+        }
+      }
+      if (!found) return Answer();
+    }
+    return Answer(std::move(shards));
+  }
+
+  bool wanted(const std::string& name) {
+    if (selection_.documents.empty()) return true;
+    bool any = false;
+    for (size_t i = 0; i < selection_.documents.size(); ++i) {
+      if (matches(selection_.documents[i], name)) hits_[i] = any = true;
+    }
+    return any;
+  }
+
+  Status take_shard(uint32_t shard) {
+    LLMC_ASSIGN(const auto file, archive_.shard(shard));
+    const uint64_t base = archive_.shards()[shard].text_offset;
+    const auto& entries = file->index().entries;
+    for (uint32_t i = 0; i < entries.size(); ++i) {
+      const IndexEntry& e = entries[i];
+      if (!wanted(e.entry.name)) {
+        if (!selection_.documents.empty()) LLMC_TRY(take_records(shard, i, e, base));
+        continue;
+      }
+      // Pieces of one entry that follow each other are one target.
+      const bool goes_on = e.offset > 0 && !out_.targets.empty() && out_.targets.back().record < 0 &&
+                           last_name_ == e.entry.name;
+      if (!goes_on) {
+        // Without its beginning a file is not given back as a file, but its text can be.
+        out_.targets.push_back({shard, i, -1, "", e.entry.size, 0});
+        last_name_ = e.entry.name;
+      }
+      if (e.size == 0) continue;
+      const uint64_t begin = base + e.shard_offset;
+      out_.parts.push_back({begin, begin + e.size, e.offset, static_cast<uint32_t>(out_.targets.size() - 1), shard, i, true});
+    }
+    return {};
+  }
+
+  Status take_records(uint32_t shard, uint32_t index, const IndexEntry& e, uint64_t base) {
+    if (e.entry.records_kind == RecordKind::whole) return {};
+    RecordReader records(e.entry.records_kind, e.entry.records);
+    Record record;
+    for (uint64_t n = e.first_record; records.next(&record); ++n) {
+      const std::string name = record_name(e.entry, record, n);
+      if (!wanted(name)) continue;
+      out_.targets.push_back({shard, index, static_cast<int64_t>(n), name, record.length, record.method});
+      last_name_.clear();
+      if (record.length == 0) continue;
+      const uint64_t in_entry = e.records_base + record.offset;
+      const uint64_t begin = base + e.shard_offset + (in_entry - e.offset);
+      out_.parts.push_back({begin, begin + record.length, 0, static_cast<uint32_t>(out_.targets.size() - 1), shard, index, false});
+    }
+    return {};
+  }
+
+  Status cut_range() {
+    if (!selection_.range) return {};
+    auto [from, to] = *selection_.range;
+    uint64_t origin = 0, size = archive_.text_bytes();
+    std::string what = archive_.path().string();
+    if (!selection_.documents.empty()) {
+      if (out_.targets.size() != 1) {
+        return {Code::usage, "--range goes with one document; " + std::to_string(out_.targets.size()) + " match"};
+      }
+      origin = out_.parts.empty() ? 0 : out_.parts[0].begin;
+      size = out_.targets[0].size;
+      what = selection_.documents[0];
+    }
+    if (from > to || to > size) {
+      return {Code::usage, "--range " + std::to_string(from) + ":" + std::to_string(to) + " is not inside the " +
+                               std::to_string(size) + " bytes of " + what};
+    }
+    // What is given back is a stretch of text, whatever it belongs to.
+    const uint64_t begin = origin + from, end = origin + to;
+    out_.targets.assign(1, {0, 0, -1, "range", end - begin, 0});
+    out_.parts.clear();
+    if (begin < end) out_.parts.push_back({begin, end, 0, 0, 0, 0, false});
+    return {};
+  }
+
+  Status collect_chunks() {
+    for (const Part& part : out_.parts) {
+      LLMC_ASSIGN(const std::vector<ArchiveReader::Span> spans, archive_.spans(part.begin, part.end));
+      for (const ArchiveReader::Span& span : spans) {
+        if (!out_.chunks.empty() && out_.chunks.back().shard == span.shard && span.first_chunk <= out_.chunks.back().last + 1) {
+          out_.chunks.back().last = std::max(out_.chunks.back().last, span.last_chunk);
+        } else {
+          out_.chunks.push_back({span.shard, span.first_chunk, span.last_chunk});
+        }
+      }
+    }
+    for (const ChunkRun& run : out_.chunks) {
+      out_.chunk_count += run.last - run.first + 1;
+      const uint64_t text = archive_.shards()[run.shard].text_bytes;
+      out_.chunk_bytes += std::min(text, (uint64_t{run.last} + 1) * archive_.chunk_bytes()) - uint64_t{run.first} * archive_.chunk_bytes();
+    }
+    return {};
+  }
+
+  ArchiveReader& archive_;
+  const Selection& selection_;
+  std::vector<char> hits_;
+  std::string last_name_;
+  Selected out_;
+};
+
+}  // namespace
+
+Result<std::vector<std::pair<uint32_t, uint32_t>>> parse_shard_list(const std::string& text) {
+  std::vector<std::pair<uint32_t, uint32_t>> list;
+  size_t at = 0;
+  while (at <= text.size()) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, comma - at);
+    const size_t dash = item.find('-');
+    uint64_t first = 0, last = 0;
+    const bool good = dash == std::string::npos
+                          ? parse_number(item, &first) && (last = first, true)
+                          : parse_number(item.substr(0, dash), &first) && parse_number(item.substr(dash + 1), &last);
+    if (!good || first > last || last > UINT32_MAX) {
+      return Status(Code::usage, "--shard is a list such as 0,3-5, not '" + text + "'");
+    }
+    list.emplace_back(first, last);
+    at = comma + 1;
+  }
+  return list;
+}
+
+Result<std::pair<uint64_t, uint64_t>> parse_range(const std::string& text) {
+  const size_t colon = text.find(':');
+  uint64_t from = 0, to = 0;
+  if (colon == std::string::npos || !parse_number(text.substr(0, colon), &from) || !parse_number(text.substr(colon + 1), &to) || from > to) {
+    return Status(Code::usage, "--range is A:B in bytes, A not above B, not '" + text + "'");
+  }
+  return std::pair(from, to);
+}
+
+std::string record_name(const Entry& entry, const Record& record, uint64_t number) {
+  const bool lines = entry.records_kind == RecordKind::lines || entry.records_kind == RecordKind::jsonl;
+  return lines ? entry.name + ":" + std::to_string(number + 1) : entry.name + "/" + record.name;
+}
+
+Result<Selected> select(ArchiveReader& archive, const Selection& selection) { return Selector(archive, selection).run(); }
+
+}  // namespace llmc
