@@ -7,7 +7,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
-#include <memory>
+#include <cstring>
 #include <string>
 #include <vector>
 
