@@ -133,13 +133,12 @@ def output_of(command):
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
 
 
-def model_digest(binary, archive, model):
+def model_of(binary, archive):
     try:
         info = json.loads(output_of([binary, "info", archive, "--json"]))
     except ValueError:
         return ""
-    found = info.get("model", "")
-    return found if isinstance(found, str) else found.get("sha256", found.get("digest", ""))
+    return f"{info.get('model', '')} {info.get('model_sha256', '')}".strip()
 
 
 def bpb(packed, plain):
@@ -227,7 +226,7 @@ def main():
     ours = Ours(options)
     back = os.path.join(out, "back")
     results = {"when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "machine": machine(),
-               "version": output_of([options.binary, "--version"]), "model_file": options.model, "model_sha256": "",
+               "version": output_of([options.binary, "--version"]), "model_file": options.model, "model": "",
                "ranks": options.ranks, "extract_ranks": options.extract_ranks, "peers": peers, "together": None, "files": []}
     archive = ""
     if not options.no_together:
@@ -245,7 +244,7 @@ def main():
         print(f"{name}: {plain:,} -> {row['bytes']:,} bytes, {bpb(row['bytes'], plain):.3f} bpb, equal", flush=True)
         results["files"].append({"name": name, "bytes": plain, "llmc-batch": row,
                                  "peers": {p: peer_round_trip(p, source, out) for p in peers}})
-    results["model_sha256"] = model_digest(options.binary, archive, options.model) if archive else ""
+    results["model"] = model_of(options.binary, archive) if archive else ""
     with open(os.path.join(out, "results.json"), "w") as f:
         json.dump(results, f, indent=1)
         f.write("\n")
