@@ -1,10 +1,11 @@
-// The few things of libhdf5 that shard_writer.cpp and hdf5_view.cpp share. Not for other folders.
+// The parts around libhdf5 that shard_writer.cpp and hdf5_view.cpp use. Not for other folders.
 #pragma once
 
 #include <hdf5.h>
 
 #include <string>
 
+#include "base/file.h"
 #include "base/status.h"
 
 namespace llmc {
@@ -44,6 +45,27 @@ class H5Session {
   H5E_auto2_t printer_ = nullptr;
   void* printer_data_ = nullptr;
   bool registered_ = false;
+};
+
+// A file that libhdf5 writes through us. It cannot close a file whose last writes fail: on a full
+// disk it would keep the descriptor, and loop when the process ends. So the driver notes the first
+// failure, tells libhdf5 that all is well, and its owner asks status().
+class H5Output {
+ public:
+  explicit H5Output(File* file) : file_(file) {}
+  ~H5Output();
+  H5Output(const H5Output&) = delete;
+  H5Output& operator=(const H5Output&) = delete;
+  // Makes files that are opened with this access list use the driver, whatever their name.
+  bool attach(hid_t access);
+  const Status& status() const { return status_; }
+
+ private:
+  struct Handle;
+  struct Driver;
+  File* file_;
+  hid_t driver_ = -1;
+  Status status_;
 };
 
 // "what: the innermost reason that libhdf5 gives".

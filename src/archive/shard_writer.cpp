@@ -11,35 +11,9 @@
 namespace llmc {
 namespace {
 
-size_t stub_filter(unsigned, size_t, const unsigned*, size_t, size_t*, void**) { return 0; }
-
-herr_t innermost(unsigned, const H5E_error2_t* error, void* out) {
-  auto* text = static_cast<std::string*>(out);
-  if (text->empty() && error->desc) *text = error->desc;
-  return 0;
-}
-
 H5Handle file_space(hsize_t bytes) { return {H5Screate_simple(1, &bytes, nullptr), H5Sclose}; }
 
 }  // namespace
-
-H5Session::H5Session() {
-  H5Eget_auto2(H5E_DEFAULT, &printer_, &printer_data_);
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  static const H5Z_class2_t filter = {H5Z_CLASS_T_VERS, static_cast<H5Z_filter_t>(filter_id), 1, 1, filter_name,
-                                      nullptr, nullptr, stub_filter};
-  registered_ = H5Zregister(&filter) >= 0;
-}
-H5Session::~H5Session() {
-  if (registered_) H5Zunregister(static_cast<H5Z_filter_t>(filter_id));
-  H5Eset_auto2(H5E_DEFAULT, printer_, printer_data_);
-}
-
-Status h5_status(const std::string& what) {
-  std::string reason;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, &reason);
-  return {Code::failure, what + ": " + (reason.empty() ? "libhdf5 gives no reason" : reason)};
-}
 
 std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters) {
   std::vector<uint32_t> values = {cd_values_version, chunk_dimension, seed};
@@ -64,14 +38,18 @@ class Writer {
       : contents_(contents), plan_(*contents.plan), shard_(plan_.shards()[contents.shard]), path_(path) {}
 
   Result<WrittenShard> write() {
-    LLMC_TRY(write_hdf5().with(printable(path_.native())));
+    LLMC_ASSIGN(file_, File::create(path_));
+    H5Output output(&file_);
+    const Status status = write_hdf5(output);
+    LLMC_TRY(output.status());
+    LLMC_TRY(status.with(printable(path_.native())));
     LLMC_TRY(fault_point("archive.shard_closed"));
     return seal();
   }
 
  private:
-  Status write_hdf5();
-  Status write_frames(hid_t text);
+  Status write_hdf5(H5Output& output);
+  Status write_frames(hid_t text, const H5Output& output);
   Result<WrittenShard> seal();
   Status write_index(hid_t file);
   void fill_entries();
@@ -80,12 +58,13 @@ class Writer {
   const Plan& plan_;
   const Shard& shard_;
   const std::filesystem::path& path_;
+  File file_;
   UserBlock block_;
   ShardIndex index_;
   std::vector<uint32_t> frame_crcs_;  // of each frame: to find them again in the closed file
 };
 
-Status Writer::write_hdf5() {
+Status Writer::write_hdf5(H5Output& output) {
   const H5Session session;
   if (!session.ok()) return h5_status("cannot register the filter");
   const PlanOptions& options = plan_.options();
@@ -98,7 +77,7 @@ Status Writer::write_hdf5() {
   if (H5Pset_userblock(creation, user_block_bytes) < 0 || H5Pset_obj_track_times(creation, false) < 0 ||
       H5Pset_est_link_info(creation, 2, 5) < 0 ||
       H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 || H5Pset_meta_block_size(access, 0) < 0 ||
-      H5Pset_small_data_block_size(access, 0) < 0 || H5Pset_file_locking(access, false, true) < 0) {
+      H5Pset_small_data_block_size(access, 0) < 0 || !output.attach(access)) {
     return h5_status("cannot prepare the file");
   }
   H5Handle file(H5Fcreate(path_.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose);
@@ -120,14 +99,14 @@ Status Writer::write_hdf5() {
   H5Handle text(H5Dcreate2(file, "text", H5T_STD_U8LE, space, H5P_DEFAULT, layout, H5P_DEFAULT), H5Dclose);
   if (!text.ok()) return h5_status("cannot create /text");
 
-  LLMC_TRY(write_frames(text));
+  LLMC_TRY(write_frames(text, output));
   LLMC_TRY(fault_point("archive.frames_written"));
   LLMC_TRY(write_index(file));
   if (!text.reset() || !file.reset()) return h5_status("cannot close the file");
   return {};
 }
 
-Status Writer::write_frames(hid_t text) {
+Status Writer::write_frames(hid_t text, const H5Output& output) {
   const uint32_t chunks = plan_.shard_chunks(contents_.shard);
   index_.chunks.resize(chunks);
   frame_crcs_.resize(chunks);
@@ -143,6 +122,7 @@ Status Writer::write_frames(hid_t text) {
     }
     const hsize_t offset = plan_.chunk_offset(c);
     if (H5Dwrite_chunk(text, H5P_DEFAULT, 0, &offset, bytes->size(), bytes->data()) < 0) return h5_status(where);
+    LLMC_TRY(output.status());
     if (c < 2) {
       // HDF5 puts its chunk index behind the first frame; all frames after it stand without
       // gaps, which seal() checks. (Asking for every address takes quadratic time.)
@@ -219,8 +199,7 @@ Status Writer::write_index(hid_t file) {
 
 Result<WrittenShard> Writer::seal() {
   const std::string name = printable(path_.native());
-  LLMC_ASSIGN(File file, File::open_update(path_));
-  LLMC_ASSIGN(block_.file_bytes, file.size());
+  LLMC_ASSIGN(block_.file_bytes, file_.size());
   block_.shard = contents_.shard;
   block_.shards = static_cast<uint32_t>(plan_.shards().size());
   block_.text_bytes = shard_.text_size;
@@ -234,7 +213,7 @@ Result<WrittenShard> Writer::seal() {
   // The positions above are what libhdf5 said, or follow from it. See for ourselves.
   Bytes header(frame_header_bytes);
   for (size_t c = 0; c < index_.chunks.size(); ++c) {
-    LLMC_TRY(file.read_at(index_.chunks[c].offset, header));
+    LLMC_TRY(file_.read_at(index_.chunks[c].offset, header));
     uint32_t crc = 0;
     std::memcpy(&crc, header.data() + frame_header_bytes - 4, 4);
     if (crc != frame_crcs_[c]) {
@@ -242,7 +221,7 @@ Result<WrittenShard> Writer::seal() {
     }
   }
   Bytes stored(block_.index_bytes);
-  LLMC_TRY(file.read_at(block_.index_offset, stored));
+  LLMC_TRY(file_.read_at(block_.index_offset, stored));
   if (sha256(stored) != block_.index) {
     return Status(Code::failure, name + ": libhdf5 put the index elsewhere than it said");
   }
@@ -251,7 +230,7 @@ Result<WrittenShard> Writer::seal() {
   auto hash_body = [&](Sha256& hash) -> Status {
     for (uint64_t at = user_block_bytes; at < block_.file_bytes;) {
       const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), block_.file_bytes - at));
-      LLMC_TRY(file.read_at(at, part));
+      LLMC_TRY(file_.read_at(at, part));
       hash.update(part);
       at += part.size();
     }
@@ -261,19 +240,19 @@ Result<WrittenShard> Writer::seal() {
   LLMC_TRY(hash_body(hash));
   block_.body = hash.finish();
   // What the block vouches for is on the device before the block is.
-  LLMC_TRY(file.sync());
+  LLMC_TRY(file_.sync());
   LLMC_TRY(fault_point("archive.before_user_block"));
   const Bytes block = block_.serialize();
   // A block that this version would refuse is a mistake of ours; better to learn of it now.
   LLMC_ASSIGN(block_, UserBlock::parse(block, block_.file_bytes, name));
-  LLMC_TRY(file.write_at(0, block));
-  LLMC_TRY(file.sync());
+  LLMC_TRY(file_.write_at(0, block));
+  LLMC_TRY(file_.sync());
   WrittenShard written;
   written.block = block_;
   hash.update(block);
   LLMC_TRY(hash_body(hash));
   written.file = hash.finish();
-  LLMC_TRY(file.close());
+  LLMC_TRY(file_.close());
   return written;
 }
 

@@ -276,7 +276,10 @@ Status Spool::delete_unused() {
 }
 
 Status Spool::sync() {
-  if (active_.is_open() && unsynced_) LLMC_TRY(active_.sync_data());
+  if (active_.is_open() && unsynced_) {
+    LLMC_TRY(active_.sync_data());
+    ++syncs_;
+  }
   unsynced_ = false;
   synced_at_ = now();
   return {};

@@ -55,6 +55,7 @@ class Spool {
   Status sync_if_due();
 
   uint64_t bytes_on_disk() const;
+  uint64_t syncs() const { return syncs_; }  // fdatasync calls so far
   // Bytes cut off on open: torn or damaged records.
   uint64_t bytes_cut() const { return cut_; }
   // Deletes all segments.
@@ -102,6 +103,7 @@ class Spool {
   std::unordered_map<size_t, Digest> digests_;
   uint64_t cut_ = 0;
   bool unsynced_ = false;
+  uint64_t syncs_ = 0;
   double synced_at_ = 0;
 };
 
