@@ -50,21 +50,21 @@ class TempDir {
   std::filesystem::path path_;
 };
 
+inline std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
 inline Outcome shell(const std::string& command) {
   const TempDir dir;
   const std::string line = "{ " + command + "\n} >" + (dir / "out") + " 2>" + (dir / "err") + " </dev/null";
-  const int rc = std::system(line.c_str());
+  const int rc = std::system(("exec bash -c " + quoted(line)).c_str());
   Outcome outcome;
   outcome.code = WIFEXITED(rc) ? WEXITSTATUS(rc) : 128 + WTERMSIG(rc);
   outcome.out = slurp(dir / "out");
   outcome.err = slurp(dir / "err");
   return outcome;
-}
-
-inline std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
 }
 
 }  // namespace llmc::test

@@ -1,0 +1,120 @@
+// Options, help, configuration files, exit codes, progress: what scripts rely on.
+#include "cli/product.h"
+
+namespace llmc::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+void expect_usage_error(const std::string& arguments, const std::string& mention) {
+  const Outcome outcome = llmc(arguments);
+  EXPECT_EXIT_CODE(outcome, 2) << arguments;
+  EXPECT_NE(outcome.err.find(mention), std::string::npos) << arguments << "\n" << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST(CommandLine, HelpOfEveryVerb) {
+  const Outcome all = llmc("--help");
+  ASSERT_EXIT_CODE(all, 0);
+  for (const char* verb : {"compress", "extract", "list", "info", "verify", "model", "selftest"}) {
+    EXPECT_NE(all.out.find(verb), std::string::npos);
+    const Outcome help = llmc(std::string(verb) + " --help");
+    EXPECT_EXIT_CODE(help, 0);
+    EXPECT_EQ(help.out.rfind("Usage: llmc-batch ", 0), 0u) << verb << help.out;
+  }
+}
+
+TEST(CommandLine, VersionNamesWhatTheBuildHolds) {
+  const Outcome version = llmc("--version");
+  ASSERT_EXIT_CODE(version, 0);
+  for (const char* part : {"llmc-batch ", "LLMC-X1", "native", "torch", "HDF5", "Open MPI", "sha256"}) {
+    EXPECT_NE(version.out.find(part), std::string::npos) << version.out;
+  }
+}
+
+TEST(CommandLine, WrongOptionsNameTheNearest) {
+  expect_usage_error("compress x -o y --chnk 64K", "--chunk");
+  expect_usage_error("extract x -o y --documnt z", "--document");
+  expect_usage_error("compres x", "compress");
+  expect_usage_error("model imprt", "import");
+  expect_usage_error("", "--help");
+}
+
+TEST(CommandLine, ContradictionsAndBadValues) {
+  expect_usage_error("compress x", "-o");
+  expect_usage_error("compress -o y", "input");
+  expect_usage_error("compress x -o y.h5 --shard 1M", "--shard");
+  expect_usage_error("compress x -o y --chunk 64Q", "64Q");
+  expect_usage_error("compress x -o y --chunk 0", "--chunk");
+  expect_usage_error("compress x -o y --codec gzip", "gzip");
+  expect_usage_error("compress x -o y --codec zstd --model m", "--model");
+  expect_usage_error("compress x -o y --verify most", "most");
+  expect_usage_error("compress x -o y --resume --force", "--resume");
+  expect_usage_error("compress x -o y --documents words", "words");
+  expect_usage_error("compress x -o y --engine magic", "magic");
+  expect_usage_error("extract x", "-o");
+  expect_usage_error("extract x -o out --range 1:2", "-o -");
+  expect_usage_error("extract x -o - --range 2:1", "2:1");
+  expect_usage_error("extract x -o - --shard 1-", "1-");
+  expect_usage_error("list x --documents --chunks", "--chunks");
+  expect_usage_error("verify x --threads 2", "--data");
+  expect_usage_error("list x y", "too many");
+}
+
+TEST(CommandLine, ConfigFile) {
+  const TempDir dir;
+  spill(dir / "in.txt", cut("tldr.txt", 9000));
+  spill(dir / "job.ini", "# a comment\nchunk = 4K\ncodec = zstd\n");
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in.txt") + " -o " + (dir / "a.h5") + " --config " + (dir / "job.ini")), 0);
+  const std::string info = llmc("info --json " + (dir / "a.h5")).out;
+  EXPECT_NE(info.find("\"chunk_bytes\": 4096"), std::string::npos) << info;
+  EXPECT_NE(info.find("\"codec\": \"zstd\""), std::string::npos) << info;
+  // The command line wins.
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in.txt") + " -o " + (dir / "b.h5") + " --chunk 3K --config " + (dir / "job.ini")), 0);
+  EXPECT_NE(llmc("info --json " + (dir / "b.h5")).out.find("\"chunk_bytes\": 3072"), std::string::npos);
+  spill(dir / "bad.ini", "chnk = 4K\n");
+  expect_usage_error("compress x -o y --config " + (dir / "bad.ini"), "chnk");
+  expect_usage_error("compress x -o y --config " + (dir / "none.ini"), "none.ini");
+}
+
+TEST(CommandLine, ProgressLinesAndJson) {
+  const TempDir dir;
+  spill(dir / "in.txt", cut("med.txt", 20000));
+  const std::string compress = "compress " + (dir / "in.txt") + " --chunk 4K -o ";
+  const Outcome lines = llmc(compress + (dir / "a.h5"));
+  ASSERT_EXIT_CODE(lines, 0);
+  EXPECT_NE(lines.err.find("0/5 chunks"), std::string::npos) << lines.err;
+  EXPECT_NE(lines.err.find("5/5 chunks"), std::string::npos) << lines.err;
+  const Outcome json = llmc(compress + (dir / "b.h5") + " --progress-json", 2);
+  ASSERT_EXIT_CODE(json, 0);
+  EXPECT_NE(json.err.find("\"message_type\""), std::string::npos) << json.err;
+  const Outcome quiet = llmc(compress + (dir / "c.h5") + " --quiet");
+  ASSERT_EXIT_CODE(quiet, 0);
+  EXPECT_EQ(quiet.err + quiet.out, "");
+}
+
+TEST(CommandLine, InfoAndVerifyAsJson) {
+  const TempDir dir;
+  spill(dir / "in.txt", cut("tldr.txt", 9000));
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in.txt") + " -o " + (dir / "a.h5")), 0);
+  for (const char* verb : {"info", "verify", "verify --data"}) {
+    const Outcome outcome = shell("set -o pipefail; " + product() + " " + verb + " --json " + (dir / "a.h5") + " 2>/dev/null | python3 -m json.tool");
+    EXPECT_EXIT_CODE(outcome, 0) << verb;
+  }
+}
+
+TEST(CommandLine, Selftest) {
+  const Outcome outcome = llmc("selftest");
+  ASSERT_EXIT_CODE(outcome, 0);
+  EXPECT_NE(outcome.out.find("arithmetic, scalar"), std::string::npos);
+  EXPECT_NE(outcome.out.find("engine, native"), std::string::npos);
+}
+
+TEST(CommandLine, ImportReproducesTheEmbeddedModel) {
+  const TempDir dir;
+  ASSERT_EXIT_CODE(llmc("model import " LLMC_SOURCE_DIR "/models/e0-hf --activations 8 -o " + (dir / "e0")), 0);
+  EXPECT_TRUE(slurp(dir / "e0") == slurp(LLMC_SOURCE_DIR "/models/e0.safetensors"));
+}
+
+}  // namespace
+}  // namespace llmc::test

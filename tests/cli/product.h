@@ -1,0 +1,41 @@
+// The built program and small corpora, for the tests of this folder.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "support/process.h"
+
+namespace llmc::test {
+
+inline std::string product() { return quoted(LLMC_BINARY_DIR "/llmc-batch"); }
+inline std::string text_file(const std::string& name) { return std::string(LLMC_SOURCE_DIR "/tests/data/text/") + name; }
+
+// `ranks` 0: the program alone, without mpirun.
+inline Outcome llmc(const std::string& arguments, int ranks = 0) {
+  const std::string mpi = ranks ? "mpirun --oversubscribe -n " + std::to_string(ranks) + " " : "";
+  return shell(mpi + product() + " " + arguments);
+}
+
+inline std::string explain(const Outcome& outcome) {
+  return "exit " + std::to_string(outcome.code) + "\n" + outcome.out + outcome.err;
+}
+
+#define EXPECT_EXIT_CODE(outcome, expected) EXPECT_EQ((outcome).code, expected) << ::llmc::test::explain(outcome)
+#define ASSERT_EXIT_CODE(outcome, expected) ASSERT_EQ((outcome).code, expected) << ::llmc::test::explain(outcome)
+
+// The first `bytes` of a committed text.
+inline std::string cut(const std::string& name, size_t bytes) { return slurp(text_file(name)).substr(0, bytes); }
+
+// Bytes that follow from the seed alone.
+inline std::string noise(size_t bytes, uint64_t seed) {
+  std::string out(bytes, '\0');
+  for (char& c : out) {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    c = static_cast<char>(seed >> 56);
+  }
+  return out;
+}
+
+}  // namespace llmc::test

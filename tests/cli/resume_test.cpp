@@ -1,0 +1,119 @@
+// Killed at any point, nothing that was finished is lost, and the repeated run ends with the same archive.
+#include <csignal>
+
+#include "cli/product.h"
+
+namespace llmc::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Resume : public testing::Test {
+ protected:
+  void SetUp() override {
+    spill(dir / "in/a.txt", cut("enwik6", 12000));
+    spill(dir / "in/b.txt", cut("fra.txt", 12000));
+    fs::create_directories(dir / "in/empty");
+    ASSERT_EXIT_CODE(llmc(arguments(dir / "whole")), 0);
+  }
+  std::string arguments(const std::string& out) const {
+    return "compress " + (dir / "in") + " -o " + out + " --chunk 2K --shard 12K --streams 2 --engine native";
+  }
+  // Runs to the end, however often it takes; compares with the undisturbed set.
+  void expect_completes(const std::string& out, const std::string& what) {
+    const Outcome outcome = llmc(arguments(out) + " --resume");
+    ASSERT_EXIT_CODE(outcome, 0) << what;
+    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "") << what;
+  }
+  const TempDir dir;
+};
+
+TEST_F(Resume, KilledAtEveryFaultPoint) {
+  const Outcome list = llmc("faults");
+  ASSERT_EXIT_CODE(list, 0);
+  std::istringstream names(list.out);
+  int kills = 0, number = 0;
+  for (std::string name; names >> name;) {
+    for (const int hit : {1, 2}) {
+      const std::string out = dir / ("set" + std::to_string(number++));
+      const Outcome killed = shell("LLMC_FAULT=" + name + ":" + std::to_string(hit) + ":kill " + product() + " " + arguments(out));
+      kills += killed.code == 128 + SIGKILL || killed.code == 137;
+      if (killed.code != 0) {
+        EXPECT_FALSE(fs::exists(out + "/manifest.json") && name != "file.renamed") << name << " killed, yet committed";
+      }
+      expect_completes(out, name + ":" + std::to_string(hit));
+      fs::remove_all(out);
+    }
+  }
+  RecordProperty("kills", kills);
+  // All but points that one run passes once are hit twice.
+  EXPECT_GE(kills, 2 * number / 3);
+}
+
+TEST_F(Resume, FailedAtEveryFaultPoint) {
+  std::istringstream names(llmc("faults").out);
+  int number = 0;
+  for (std::string name; names >> name;) {
+    const std::string out = dir / ("set" + std::to_string(number++));
+    const Outcome failed = shell("LLMC_FAULT=" + name + ":1:error " + product() + " " + arguments(out));
+    EXPECT_EXIT_CODE(failed, 1) << name;
+    EXPECT_NE(failed.err.find("injected"), std::string::npos) << name << failed.err;
+    expect_completes(out, name);
+    fs::remove_all(out);
+  }
+}
+
+TEST_F(Resume, AnotherPlanIsRefused) {
+  const std::string out = dir / "set";
+  shell("LLMC_FAULT=archive.manifest:1:kill " + product() + " " + arguments(out));
+  spill(dir / "in/b.txt", cut("deu.txt", 12000));
+  const Outcome outcome = llmc(arguments(out) + " --resume");
+  EXPECT_EXIT_CODE(outcome, 1);
+  EXPECT_NE(outcome.err.find("b.txt"), std::string::npos) << outcome.err;
+  // Given up on purpose, it is made anew.
+  EXPECT_EXIT_CODE(llmc(arguments(out) + " --force"), 0);
+}
+
+TEST_F(Resume, DrainsOnRequest) {
+  const std::string out = dir / "set";
+  const Outcome drained = shell("LLMC_FAULT=dispatch.result:2:delay " + product() + " " + arguments(out) + " --threads 1 --streams 1 & p=$!; sleep 1; kill -USR1 $p; wait $p");
+  // A fast machine may be done before the signal comes.
+  if (drained.code != 0) EXPECT_EXIT_CODE(drained, 75);
+  expect_completes(out, "drained");
+}
+
+TEST_F(Resume, TwoAtOnceAreKeptApart) {
+  const std::string out = dir / "set";
+  const Outcome second = shell("LLMC_FAULT=dispatch.result:1:delay " + product() + " " + arguments(out) + " & p=$!; sleep 1; " +
+                               product() + " " + arguments(out) + "; code=$?; wait $p; exit $code");
+  EXPECT_EXIT_CODE(second, 11);
+  EXPECT_NE(second.err.find("pid"), std::string::npos) << second.err;
+  expect_completes(out, "locked");
+}
+
+TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
+  const int rounds = std::getenv("LLMC_LONG") ? 200 : 10;
+  int killed = 0;
+  for (int i = 0; i < rounds; ++i) {
+    const std::string out = dir / "set";
+    // Victims in turn: a worker, the coordinator, mpirun itself; after 0.2 to 1.1 s.
+    const std::string wait = "sleep 0." + std::to_string(2 + i % 9) + "; ";
+    const std::string victim = i % 3 == 2 ? "kill -9 $p" : "kill -9 $(pgrep -P $p | " + std::string(i % 3 ? "head" : "tail") + " -n 1)";
+    const Outcome outcome = shell("mpirun --oversubscribe -n 3 " + product() + " " + arguments(out) + " & p=$!; " + wait + victim + " 2>/dev/null; wait $p");
+    killed += outcome.code != 0;
+    // What mpirun leaves behind ends by itself; the lock goes with it.
+    Outcome again;
+    for (int tries = 0; tries < 100; ++tries) {
+      again = llmc(arguments(out) + " --resume");
+      if (again.code != 11) break;
+      shell("sleep 0.1");
+    }
+    ASSERT_EXIT_CODE(again, 0) << "round " << i;
+    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "") << "round " << i;
+    fs::remove_all(out);
+  }
+  std::printf("%d of %d runs were killed before their end; none lost anything\n", killed, rounds);
+}
+
+}  // namespace
+}  // namespace llmc::test
