@@ -271,6 +271,8 @@ Result<Shape> read_shape(const json& json_config, int vocab) {
   LLMC_TRY(number("num_attention_heads", 1, 1024, &c.heads));
   LLMC_TRY(number("num_key_value_heads", 1, c.heads, &c.kv_heads));
   LLMC_TRY(number("head_dim", kMinHeadDim, kMaxHeadDim, &c.head_dim));
+  if (c.heads % c.kv_heads != 0) return bad("field num_attention_heads is not a multiple of num_key_value_heads");
+  if (c.head_dim % 8 != 0) return bad("field head_dim is not a multiple of 8");
   LLMC_TRY(number("intermediate_size", 8, kMaxWidth, &c.ffn));
   LLMC_TRY(number("max_position_embeddings", 2, kMaxContext, &c.context));
   c.rotary = c.head_dim;

@@ -232,13 +232,16 @@ Bytes write_safetensors(const std::map<std::string, std::string>& metadata, cons
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.append((64 - (8 + text.size()) % 64) % 64, ' ');
 
-  ByteWriter out;
-  out.u64(text.size());
-  Bytes bytes = out.take();
-  bytes.reserve(8 + text.size() + end);
-  const ByteView view = as_bytes(text);
-  bytes.insert(bytes.end(), view.begin(), view.end());
-  for (const Tensor& t : tensors) bytes.insert(bytes.end(), t.data.begin(), t.data.end());
+  Bytes bytes(8 + text.size() + end);
+  const uint64_t header_size = text.size();
+  uint8_t* at = bytes.data();
+  const auto put = [&at](const void* from, size_t size) {
+    if (size > 0) std::memcpy(at, from, size);
+    at += size;
+  };
+  put(&header_size, 8);
+  put(text.data(), text.size());
+  for (const Tensor& t : tensors) put(t.data.data(), t.data.size());
   return bytes;
 }
 

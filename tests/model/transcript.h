@@ -1,0 +1,114 @@
+// What a session answers about a text, as one digest: SHA-256 over (cum, W, Tot) of each of its
+// symbols as little-endian u64. Shared by the tests of the back ends.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "checkpoint.h"
+#include "model/session.h"
+
+namespace llmc::test {
+
+inline std::vector<Symbol> symbols_of(const Model& model, const std::string& file, size_t bytes, size_t count = SIZE_MAX) {
+  auto text = read_file(source(file));
+  EXPECT_TRUE(text.ok());
+  text->resize(std::min(bytes, text->size()));
+  std::vector<Symbol> symbols;
+  model.tokenizer().encode(*text, &symbols);
+  symbols.resize(std::min(count, symbols.size()));
+  return symbols;
+}
+
+struct Schedule {
+  int streams = 1;  // of the session; the others hold other tokens at other positions
+  int slot = 0;
+  int rows = 64;  // of the stream per call; 0: one to nine, at random
+  Ask ask = Ask::intervals;
+};
+
+// All symbols in one window: at most session.context() of them.
+inline std::string transcript(Session& session, const Model& model, const std::vector<Symbol>& symbols, const Schedule& schedule) {
+  std::minstd_rand random(7);
+  Sha256 hash;
+  std::vector<Row> rows;
+  for (int s = 0; s < schedule.streams; ++s) session.reset(s);
+  size_t next = 0;
+  while (next < symbols.size()) {
+    rows.clear();
+    const size_t wanted = schedule.rows > 0 ? schedule.rows : 1 + random() / 64 % 9;
+    std::vector<int> answers;
+    for (int s = 0; s < schedule.streams; ++s) {
+      if (s == schedule.slot) {
+        for (size_t i = 0; i < wanted && next < symbols.size(); ++i, ++next) {
+          if (static_cast<int>(rows.size()) + schedule.streams - s > session.max_rows()) break;
+          answers.push_back(static_cast<int>(rows.size()));
+          rows.push_back({s, next == 0 ? model.config().start : symbols[next - 1], symbols[next]});
+        }
+        continue;
+      }
+      if (session.length(s) + 3 > session.context()) session.reset(s);
+      const int others = static_cast<int>(random() / 64 % 4);
+      for (int i = 0; i < others && static_cast<int>(rows.size()) + schedule.streams - s < session.max_rows() - 8; ++i) {
+        Row row{s, static_cast<Symbol>(random() / 64 % model.config().vocab), Row::no_question};
+        if (random() / 64 % 2) row.want = row.token;
+        rows.push_back(row);
+      }
+    }
+    const Status status = session.feed(rows, schedule.ask);
+    EXPECT_TRUE(status.ok()) << status.message();
+    if (!status.ok()) return "";
+    for (const int i : answers) {
+      const Symbol want = std::min(rows[i].want, model.config().vocab);
+      Interval answer = session.interval(i);
+      if (schedule.ask == Ask::tables) {
+        const auto w = session.weights(i);
+        answer.cum = std::accumulate(w.begin(), w.begin() + want, uint64_t{0});
+        answer.weight = w[want];
+        answer.total = session.total(i);
+        EXPECT_EQ(std::accumulate(w.begin(), w.end(), uint64_t{0}), answer.total);
+        Interval found;
+        EXPECT_EQ(session.find(i, answer.cum, &found), want);
+        EXPECT_EQ(session.find(i, answer.cum + answer.weight - 1, &found), want);
+        EXPECT_EQ(found.cum, answer.cum);
+        EXPECT_EQ(found.weight, answer.weight);
+        EXPECT_EQ(found.total, answer.total);
+      }
+      ByteWriter out;
+      out.u64(answer.cum);
+      out.u64(answer.weight);
+      out.u64(answer.total);
+      hash.update(out.view());
+    }
+  }
+  return to_hex(hash.finish());
+}
+
+// Committed: LLMC-X1 on the first symbols of tests/data/text/alice29.txt with models/e0-hf.
+struct Golden {
+  int activations;
+  int symbols;
+  const char* digest;
+};
+inline constexpr Golden kGolden[] = {
+    {8, 150, "046ceb871e1f4772d8e76c07d31162d8e8a16bfee28004e9dd94d2536d4fec0e"},
+    {8, 1024, "fe939d0ecd34b7c46eb54ccbe29673b540f2acdb3d4fa75a1fef008eede026dc"},
+    {16, 150, "3be26c5e061dfaf0a84ebbd7eb8fc9c3edf026a30896a85e70f0bdb1826ea946"},
+    {16, 1024, "adb531bac3cc44b5c883f0242dedf63b448c49dbbd1d36b6a273dcec6fb3cefc"},
+};
+
+inline Result<std::shared_ptr<const Model>> golden_model(int activations) {
+  ImportOptions options;
+  options.activations = activations;
+  LLMC_ASSIGN(Bytes file, import_huggingface(source("models/e0-hf"), options));
+  auto owner = std::make_shared<const Bytes>(std::move(file));
+  return Model::from_bytes(ByteView(*owner), owner);
+}
+
+inline std::vector<Symbol> golden_symbols(const Model& model, int count) {
+  return symbols_of(model, "tests/data/text/alice29.txt", 8000, count);
+}
+
+}  // namespace llmc::test
