@@ -82,6 +82,19 @@ TEST_P(ExactAttention, LongContextEqualsScalar) {
   }
 }
 
+// The longest window with the largest sums: L passes 2^31, w . v reaches 32512 * 127 * 2^17.
+TEST_P(ExactAttention, TheLongestContextKeepsTheLargestSums) {
+  const AttentionShape shape = shape_of(2, 1, 8, kMaxContext);
+  const int n = shape.context;
+  Aligned cache(kernels().kv_bytes(shape)), scratch(kernels().attention_scratch_bytes(shape));
+  const std::vector<float> k(static_cast<size_t>(n) * 8, 1.0f), v(k.size(), -127.0f);
+  std::vector<float> q(16, 1.0f), o(16);
+  std::vector<uint8_t> range(n);
+  kernels().kv_store(shape, cache.get(), 0, n, k.data(), 8, v.data(), 8, range.data());
+  kernels().attention(shape, cache.get(), n - 1, 1, q.data(), 16, o.data(), 16, range.data(), scratch.get());
+  EXPECT_TRUE(same_bits(o, std::vector<float>(16, -127.0f)));
+}
+
 // Values of very different sizes in one context: exponents far apart, small ones vanish.
 TEST_P(ExactAttention, MixedValueExponentsEqualScalar) {
   const AttentionShape shape = shape_of(3, 1, 32, 64);

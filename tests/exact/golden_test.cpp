@@ -1,5 +1,9 @@
 // The worked examples of docs/NUMERICS.md, section 9, with every table.
+#include <cstdio>
+
+#include "base/file.h"
 #include "exact/exact_testing.h"
+#include "exact/spec.h"
 
 namespace llmc::testing {
 namespace {
@@ -107,6 +111,29 @@ TEST_P(ExactGolden, Frequencies) {
   EXPECT_EQ(f.total, 2507630150u);
   const int ranks[] = {2, 3, 4, 0, 1, 5};
   for (int i = 0; i < 6; ++i) EXPECT_EQ(kernels().rank(f, i), ranks[i]);
+}
+
+// The document and the code give the same constants.
+TEST(ExactDocument, NamesTheConstants) {
+  const Result<Bytes> bytes = read_file(LLMC_SOURCE_DIR "/docs/NUMERICS.md");
+  ASSERT_TRUE(bytes.ok()) << bytes.status().message();
+  const std::string text(as_text(*bytes));
+  const float constants[] = {spec::kC1, spec::kC2, spec::kC3, spec::kC4, spec::kC5, spec::kC6};
+  for (int i = 0; i < 6; ++i) {
+    const size_t at = text.find("c" + std::to_string(i + 1) + " = 0x");
+    ASSERT_NE(at, std::string::npos);
+    EXPECT_EQ(std::strtof(text.c_str() + at + 5, nullptr), constants[i]);
+  }
+  char word[16];
+  for (uint32_t bits : {spec::kRangeBits, spec::kTinyBits, spec::kTinyNormBits}) {
+    std::snprintf(word, sizeof word, "0x%08X", bits);
+    EXPECT_NE(text.find(word), std::string::npos) << word;
+  }
+  EXPECT_NE(text.find("`log2e = 0x1.715476p+0`"), std::string::npos);
+  for (const char* result : {"3F3504F3 3ED744FD 3A4FEFC4 01092FD6", "3C79F3E8 C2AE8000", "403C1743 C0538A9A BFB5BB6C BD4B7ADA 3FEAFDF1",
+                             "3F3B26A8 BE7420A9 BF1F597F 3EBB969F", "Tot = 2507630150"}) {
+    EXPECT_NE(text.find(result), std::string::npos) << result;
+  }
 }
 
 }  // namespace
