@@ -24,13 +24,13 @@ class ChunkFeed {
   virtual ~ChunkFeed() = default;
   // Takes the next item. `held` is how many items the calling thread holds already: a feed
   // gives to the thread that holds least. With `wait`, blocks until there is one and returns
-  // false only when no more will come; without, false means "none for you now".
+  // false only when no more will come or stopped(); without, false means "none for you now".
   virtual bool next(ChunkItem* item, int held, bool wait) = 0;
   // The outcome of one item: the frame (encoding) or the plain bytes (decoding).
   virtual void finished(uint64_t ticket, Result<Bytes> outcome) = 0;
   // Tokens done since the last call: the sign of life that keeps a lease.
   virtual void progress(uint64_t tokens) = 0;
-  // True once the work is to be given up; asked between steps.
+  // True once the work is to be given up; asked between steps. Items held then get no outcome.
   virtual bool stopped() const = 0;
 };
 

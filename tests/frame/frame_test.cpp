@@ -152,7 +152,8 @@ TEST(Frame, AnyBytesGiveAStatus) {
 
 TEST(Frame, SalvageFindsFramesInRubble) {
   const Bytes first = make_frame(example({1, 2, 3}), seed);
-  Frame other = example({4, 5});
+  const Bytes four_five{4, 5};
+  Frame other = example(four_five);
   other.chunk = 8;
   const Bytes second = make_frame(other, seed);
   Bytes rubble{0, 0x8C, 'L', 'C', 'F', 0x8C, 0x8C, 'L', 'C'};  // half magics

@@ -1,7 +1,8 @@
 // codec_bench FILE...: codes each file in memory and back, and says what came of it.
 //
 // One line per file: bytes of all frames, bits per byte, how many chunks each codec took,
-// KB/s of plain text each way (wall clock, session set-up included, model loading not). With
+// KB/s of plain text each way (wall clock, and per second of CPU time in brackets, which a busy
+// machine disturbs less; session set-up included, model loading not). With
 // --ranks-out the ranks behind the rank codec are written as LEB128 numbers and also coded with
 // brotli -11 and deflate -9, as LLMc (ranks) and AlphaZip (brotli, deflate over ranks) do.
 #include <fmt/format.h>
@@ -13,6 +14,8 @@
 #include <boost/program_options.hpp>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
+#include <sstream>
 #include <thread>
 
 #include "base/file.h"
@@ -38,6 +41,7 @@ struct Settings {
 struct Pass {
   std::vector<Result<Bytes>> outcomes;
   double seconds = 0;
+  double cpu_seconds = 0;
 };
 
 Result<Pass> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> items, const Settings& settings) {
@@ -45,6 +49,7 @@ Result<Pass> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> it
   std::vector<Status> statuses(settings.threads);
   std::vector<std::thread> threads;
   const auto began = std::chrono::steady_clock::now();
+  const std::clock_t cpu_began = std::clock();
   for (Status& status : statuses) {
     threads.emplace_back([&] {
       status = encode ? codec.encode(feed, settings.streams) : codec.decode(feed, settings.streams);
@@ -53,6 +58,7 @@ Result<Pass> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> it
   for (std::thread& thread : threads) thread.join();
   Pass pass;
   pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  pass.cpu_seconds = static_cast<double>(std::clock() - cpu_began) / CLOCKS_PER_SEC;
   for (const Status& status : statuses) LLMC_TRY(status);
   pass.outcomes = std::move(feed.outcomes());
   for (const auto& outcome : pass.outcomes) LLMC_TRY(outcome.status());
@@ -132,8 +138,9 @@ Status bench(Engine* engine, const std::string& path, const Settings& settings) 
     if (*decoded.outcomes[i] != items[i].bytes) return {Code::failure, path + ": the text did not come back"};
   }
   const double kb = text.size() / 1000.0;
-  fmt::print("{}: {} -> {} bytes, {:.4f} bpb, encode {:.1f} KB/s, decode {:.1f} KB/s,{}\n", path, text.size(), bytes,
-             bytes * 8.0 / std::max<size_t>(text.size(), 1), kb / encoded.seconds, kb / decoded.seconds, took);
+  fmt::print("{}: {} -> {} bytes, {:.4f} bpb, encode {:.1f} ({:.1f}) KB/s, decode {:.1f} ({:.1f}) KB/s,{}\n", path, text.size(), bytes,
+             bytes * 8.0 / std::max<size_t>(text.size(), 1), kb / encoded.seconds,
+             kb / encoded.cpu_seconds, kb / decoded.seconds, kb / decoded.cpu_seconds, took);
   if (!settings.ranks_out.empty()) {
     Settings by_rank = settings;
     by_rank.parameters.codec = Codec::rank;
