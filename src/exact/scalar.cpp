@@ -345,7 +345,17 @@ int count_greater(const float* t, int n, float bound) {
   return count;
 }
 
-int symbol_of_rank(const Frequencies& f, int rank) { return exact::symbol_of_rank(f, rank, count_greater); }
+float max_less(const float* t, int n, float bound) {
+  float max = -INFINITY;
+  for (int v = 0; v < n; ++v) {
+    if (t[v] < bound && t[v] > max) max = t[v];
+  }
+  return max;
+}
+
+int symbol_of_rank(const Frequencies& f, int rank) {
+  return exact::symbol_of_rank(f, rank, count_greater, max_less);
+}
 
 // The float at a place in the order of all floats; -0 is one below +0.
 float float_at(int32_t order) { return std::bit_cast<float>(order >= 0 ? order : order ^ 0x7FFFFFFF); }
@@ -372,22 +382,37 @@ int find(const Frequencies& f, uint64_t target) {
   return v;
 }
 
-// Bisects for the least value with at most `rank` greater ones; it belongs to the symbol sought,
-// and ties are counted off by id.
-int symbol_of_rank(const Frequencies& f, int rank, int (*count_greater)(const float* t, int n, float bound)) {
+// Finds the value that has at most `rank` greater ones and the symbol sought among its ties: by steps
+// down from the largest, as most ranks are small, then by bisection over all floats.
+int symbol_of_rank(const Frequencies& f, int rank, int (*count_greater)(const float* t, int n, float bound),
+                   float (*max_less)(const float* t, int n, float bound)) {
   if (rank >= f.real) return f.real;
-  int64_t low = INT32_MIN + int64_t{0x7FFFFF};  // -infinity
-  int64_t high = 0x7F800000;                    // +infinity, with none greater
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (count_greater(f.t, f.real, float_at(static_cast<int32_t>(middle))) <= rank) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
+  float value = max_less(f.t, f.real, INFINITY);
+  int above = 0;  // values greater than `value`
+  bool found = false;
+  for (int step = 0; step < 6 && !found; ++step) {
+    const float below = max_less(f.t, f.real, value);
+    const int count = count_greater(f.t, f.real, below);
+    found = rank < count;
+    if (found) break;
+    value = below;
+    above = count;
   }
-  const float value = float_at(static_cast<int32_t>(high));
-  int ties = rank - count_greater(f.t, f.real, value);
+  if (!found) {
+    int64_t low = INT32_MIN + int64_t{0x7FFFFF};  // place of -infinity
+    int64_t high = 0x7F800000;                    // +infinity, with none greater
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if (count_greater(f.t, f.real, float_at(static_cast<int32_t>(middle))) <= rank) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    value = float_at(static_cast<int32_t>(high));
+    above = count_greater(f.t, f.real, value);
+  }
+  int ties = rank - above;
   int v = 0;
   while (f.t[v] != value || ties-- > 0) ++v;
   return v;

@@ -15,7 +15,8 @@ const Kernels& avx512vnni_kernels();
 // Lookups in finished frequencies; the same code for every table.
 SymbolInterval interval(const Frequencies& f, int symbol);
 int find(const Frequencies& f, uint64_t target);
-// count_greater: how many of t[0..n) are greater than bound.
-int symbol_of_rank(const Frequencies& f, int rank, int (*count_greater)(const float* t, int n, float bound));
+// count_greater: how many of t[0..n) are greater than bound; max_less: the largest below it, or -infinity.
+int symbol_of_rank(const Frequencies& f, int rank, int (*count_greater)(const float* t, int n, float bound),
+                   float (*max_less)(const float* t, int n, float bound));
 
 }  // namespace llmc::exact

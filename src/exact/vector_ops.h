@@ -212,7 +212,20 @@ struct Ops {
     return count;
   }
 
-  static int symbol_of_rank(const Frequencies& f, int rank) { return exact::symbol_of_rank(f, rank, count_greater); }
+  static float max_less(const float* t, int n, float bound) {
+    const F lowest = V::set(float_of(0xFF800000));
+    const F b = V::set(bound);
+    F max = lowest;
+    for (int i = 0; i < n; i += V::kWidth) {
+      const F x = V::load(t + i, n - i, lowest);
+      max = V::max(max, V::where_less(x, b, x, lowest));
+    }
+    return V::reduce_max(max);
+  }
+
+  static int symbol_of_rank(const Frequencies& f, int rank) {
+    return exact::symbol_of_rank(f, rank, count_greater, max_less);
+  }
 };
 
 }  // namespace
