@@ -191,7 +191,7 @@ def notes(results):
         + (" (or the file that --model names)." if results["model_file"] else "."),
         "KB/s: 1000 plain bytes per second of the whole process. Times of the others are in results.json.",
         f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {results['version'].splitlines()[0] if results['version'] else 'unknown version'}; "
-        f"model {results['model_sha256'] or 'unknown'}",
+        f"model {results['model'] or 'unknown'}",
     ]
     if gone:
         lines.append(f"Not installed, shown as \"-\": {', '.join(gone)}.")
