@@ -28,7 +28,7 @@ class ForwardSession final : public Session {
 
   Status feed(std::span<const Row> rows, Ask ask) override {
     answer_of_.assign(rows.size(), -1);
-    LLMC_TRY(check(rows));
+    LLMC_TRY(check(rows, ask));
     build(rows);
     if (ids_.empty()) return {};
 
@@ -49,7 +49,7 @@ class ForwardSession final : public Session {
   }
   Symbol symbol_of_rank(int row, uint32_t rank) override {
     return answered(row) && rank < static_cast<uint32_t>(model_.symbols()) ? ops_->symbol_of_rank(answer_of_[row], rank)
-                                                                          : Row::no_question;
+                                                                           : Row::no_question;
   }
   std::span<const uint32_t> weights(int row) override {
     return answered(row) ? ops_->weights(answer_of_[row]) : std::span<const uint32_t>();
@@ -67,7 +67,7 @@ class ForwardSession final : public Session {
   bool is_symbol(Symbol s) const { return s >= 0 && s < model_.config().vocab + (model_.escape() ? 256 : 0); }
 
   // Everything that can be wrong is found before anything is changed.
-  Status check(std::span<const Row> rows) {
+  Status check(std::span<const Row> rows, Ask ask) {
     if (rows.size() > static_cast<size_t>(max_rows())) {
       return {Code::failure, fmt::format("{} rows were fed where {} fit", rows.size(), max_rows())};
     }
@@ -77,7 +77,7 @@ class ForwardSession final : public Session {
     }
     for (const Row& row : rows) {
       if (!is_symbol(row.token)) return {Code::failure, fmt::format("the model has no symbol {}", row.token)};
-      if (row.want != Row::no_question && !is_symbol(row.want)) {
+      if (row.want != Row::no_question && (row.want < 0 || (ask != Ask::tables && !is_symbol(row.want)))) {
         return {Code::failure, fmt::format("the model has no symbol {} to ask for", row.want)};
       }
       Slot& slot = slots_[row.stream];
@@ -163,7 +163,8 @@ Result<int> checked_context(const Model& model, int streams, int context) {
   }
   if (context == 0) return model.config().context;
   if (context < 0 || context > model.config().context) {
-    return Status(Code::usage, fmt::format("a context of {} was asked for; the model has {}", context, model.config().context));
+    return Status(Code::usage,
+                  fmt::format("a context of {} was asked for; the model has {}", context, model.config().context));
   }
   return context;
 }

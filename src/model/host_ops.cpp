@@ -52,7 +52,8 @@ void* HostWeights::pack(const Linear& linear) {
   const int8_t* w = linear.parts[0].w;
   if (linear.parts.size() > 1) {
     joined.reserve(static_cast<size_t>(linear.n) * linear.k);
-    for (const Matrix& part : linear.parts) joined.insert(joined.end(), part.w, part.w + static_cast<size_t>(part.n) * part.k);
+    for (const Matrix& part : linear.parts)
+      joined.insert(joined.end(), part.w, part.w + static_cast<size_t>(part.n) * part.k);
     w = joined.data();
   }
   kernels_.pack(linear.n, linear.k, w, packed);
@@ -72,12 +73,14 @@ HostOps::HostOps(const HostWeights& weights, int streams, int context, std::uniq
       caches_(streams, nullptr),
       answers_(k_, c_.vocab, model_.symbols()) {
   const auto take_floats = [&](size_t count) { return reinterpret_cast<float*>(memory_->take(count * sizeof(float))); };
-  for (const Place place : {Place::stream, Place::qkv, Place::mixed, Place::gate_up, Place::active, Place::last, Place::logits}) {
+  for (const Place place :
+       {Place::stream, Place::qkv, Place::mixed, Place::gate_up, Place::active, Place::last, Place::logits}) {
     const size_t rows = place == Place::logits ? head_rows_ : max_rows_;
     places_[static_cast<int>(place)] = take_floats(rows * stride(place));
   }
   size_t row_bytes = 0;
-  for (const auto& linear : model_.linears()) row_bytes = std::max(row_bytes, k_.quantised_bytes(linear->bits, linear->k));
+  for (const auto& linear : model_.linears())
+    row_bytes = std::max(row_bytes, k_.quantised_bytes(linear->bits, linear->k));
   normed_ = take_floats(max_rows_ * stride(Place::stream));
   quantised_ = memory_->take(max_rows_ * row_bytes);
   scales_.resize(max_rows_);
@@ -117,21 +120,23 @@ Status HostOps::begin(const Batch& batch) {
     try {
       caches_[run.slot] = memory_->take(cache_bytes_ * c_.layers);
     } catch (const std::bad_alloc&) {
-      return {Code::failure, fmt::format("there is no memory for a stream's cache of {} bytes", cache_bytes_ * c_.layers)};
+      return {Code::failure,
+              fmt::format("there is no memory for a stream's cache of {} bytes", cache_bytes_ * c_.layers)};
     }
   }
   return {};
 }
 
 void HostOps::embed() {
-  k_.embed(rows_, c_.vocab, c_.width, batch_->ids.data(), weights_.embedding(), model_.embedding().scale, floats(Place::stream),
-           stride(Place::stream));
+  k_.embed(rows_, c_.vocab, c_.width, batch_->ids.data(), weights_.embedding(), model_.embedding().scale,
+           floats(Place::stream), stride(Place::stream));
 }
 
 void HostOps::norm_linear(Place in, int first, int count, const Norm& norm, const Linear& linear, Place out) {
   const size_t ld = stride(Place::stream);
   uint8_t* range = range_row() + first;
-  k_.rms_norm(count, 1, c_.width, floats(in) + first * stride(in), stride(in), norm.g.data(), c_.eps, normed_, ld, range);
+  k_.rms_norm(count, 1, c_.width, floats(in) + first * stride(in), stride(in), norm.g.data(), c_.eps, normed_, ld,
+              range);
   this->linear(count, normed_, ld, linear, floats(out), stride(out), range);
 }
 
@@ -141,7 +146,8 @@ void HostOps::turn_and_store(const Norm* q_norm, const Norm* k_norm) {
   float* k = q + c_.q_width();
   const float* v = k + c_.kv_width();
   if (q_norm != nullptr) k_.rms_norm(rows_, c_.heads, c_.head_dim, q, ld, q_norm->g.data(), c_.eps, q, ld, range_row());
-  if (k_norm != nullptr) k_.rms_norm(rows_, c_.kv_heads, c_.head_dim, k, ld, k_norm->g.data(), c_.eps, k, ld, range_row());
+  if (k_norm != nullptr)
+    k_.rms_norm(rows_, c_.kv_heads, c_.head_dim, k, ld, k_norm->g.data(), c_.eps, k, ld, range_row());
   // The heads of q and k lie side by side: one call turns them all.
   k_.rope(rows_, c_.heads + c_.kv_heads, c_.head_dim, c_.rotary, c_.rope_pairs, batch_->positions.data(),
           model_.rope_cos().data(), model_.rope_sin().data(), q, ld);
@@ -192,7 +198,8 @@ void HostOps::frequencies(int first, std::span<const int32_t> symbols, Ask ask) 
 }
 
 std::span<const uint8_t> HostOps::range(int layer) {
-  return {range_.data() + static_cast<size_t>(layer) * max_rows_, static_cast<size_t>(layer == c_.layers ? asking_ : rows_)};
+  return {range_.data() + static_cast<size_t>(layer) * max_rows_,
+          static_cast<size_t>(layer == c_.layers ? asking_ : rows_)};
 }
 
 std::vector<float> HostOps::read(Place place, int rows) {

@@ -91,8 +91,8 @@ class HostOps : public Ops {
   const size_t cache_bytes_;  // of one layer
 
   float* places_[7];
-  float* normed_;        // a norm's result on its way into a linear, or a linear's on its way into the stream
-  uint8_t* quantised_;   // rows of the linear in hand
+  float* normed_;       // a norm's result on its way into a linear, or a linear's on its way into the stream
+  uint8_t* quantised_;  // rows of the linear in hand
   std::vector<float> scales_;
   uint8_t* scratch_;
   std::vector<uint8_t*> caches_;  // by slot, all layers; taken at first use

@@ -174,7 +174,9 @@ class Output {
     return {};
   }
 
-  void raw(const std::string& name, ByteView bytes) { add(bytes_, name, DType::u8, {bytes.size()}, bytes.data(), bytes.size()); }
+  void raw(const std::string& name, ByteView bytes) {
+    add(bytes_, name, DType::u8, {bytes.size()}, bytes.data(), bytes.size());
+  }
 
   // Floats first, so that all of them stay aligned.
   Bytes write(const std::map<std::string, std::string>& metadata) const {
@@ -184,8 +186,8 @@ class Output {
   }
 
  private:
-  void add(std::vector<Tensor>& list, const std::string& name, DType type, std::vector<uint64_t> shape, const void* data,
-           size_t size) {
+  void add(std::vector<Tensor>& list, const std::string& name, DType type, std::vector<uint64_t> shape,
+           const void* data, size_t size) {
     const auto* begin = static_cast<const uint8_t*>(data);
     memory_.emplace_back(begin, begin + size);
     list.push_back({name, type, std::move(shape), memory_.back()});
@@ -197,12 +199,14 @@ class Output {
 
 // Fields whose other values would ask for a computation that the forward pass does not have.
 Status check_features(const json& config) {
-  const auto unset = [&](const char* name) { return !config.contains(name) || config[name].is_null() || config[name] == false; };
+  const auto unset = [&](const char* name) {
+    return !config.contains(name) || config[name].is_null() || config[name] == false;
+  };
   const auto architectures = config.find("architectures");
-  const std::string architecture =
-      architectures != config.end() && architectures->is_array() && architectures->size() == 1 && (*architectures)[0].is_string()
-          ? (*architectures)[0].get<std::string>()
-          : "";
+  const std::string architecture = architectures != config.end() && architectures->is_array() &&
+                                           architectures->size() == 1 && (*architectures)[0].is_string()
+                                       ? (*architectures)[0].get<std::string>()
+                                       : "";
   if (architecture != "Qwen3ForCausalLM") {
     return bad(fmt::format("the architecture {} is not supported; Qwen3ForCausalLM is",
                            architecture.empty() ? "(none named)" : architecture.substr(0, 80)));
@@ -220,7 +224,8 @@ Status check_features(const json& config) {
     }
   }
   if (const auto rope = config.find("rope_parameters"); rope != config.end() && rope->is_object()) {
-    if (rope->value("rope_type", json("default")) != "default") return bad("rope_type is not default, which is not supported");
+    if (rope->value("rope_type", json("default")) != "default")
+      return bad("rope_type is not default, which is not supported");
   }
   return {};
 }
@@ -368,7 +373,8 @@ Status add_tensors(Checkpoint& checkpoint, const ModelConfig& c, Output& out) {
 
 Result<Bytes> import_huggingface(const fs::path& directory, const ImportOptions& options) {
   if (options.activations != 8 && options.activations != 16) {
-    return Status(Code::usage, fmt::format("activations of {} bits are not offered; 8 and 16 are", options.activations));
+    return Status(Code::usage,
+                  fmt::format("activations of {} bits are not offered; 8 and 16 are", options.activations));
   }
   const FloatState float_state;
   const fs::path config_path = directory / "config.json";

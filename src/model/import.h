@@ -13,7 +13,8 @@
 namespace llmc {
 
 struct ImportOptions {
-  int activations = 8;  // bits of quantised activations, for every linear: 8 (smaller, faster) or 16 (closer to the original)
+  int activations =
+      8;  // bits of quantised activations, for every linear: 8 (smaller, faster) or 16 (closer to the original)
   // Empty: `model_name` and `license` in the front matter of the folder's README.md (the model card of
   // Hugging Face), or else the folder's name and "unknown".
   std::string name;

@@ -22,12 +22,13 @@ inline Result<nlohmann::json> parse_object(std::string_view text, const std::str
 inline Result<int64_t> int_field(const nlohmann::json& object, const char* name, int64_t least, int64_t greatest) {
   const auto it = object.find(name);
   if (it == object.end()) return Status(Code::model, fmt::format("field {} is missing", name));
-  const bool fits = it->is_number_integer() &&
-                    !(it->is_number_unsigned() && it->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+  const bool fits =
+      it->is_number_integer() && !(it->is_number_unsigned() && it->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   if (!fits || it->get<int64_t>() < least || it->get<int64_t>() > greatest) {
-    return Status(Code::model, fmt::format("field {} is {}, not a number from {} to {}", name,
-                                           it->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 40),
-                                           least, greatest));
+    return Status(
+        Code::model,
+        fmt::format("field {} is {}, not a number from {} to {}", name,
+                    it->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 40), least, greatest));
   }
   return it->get<int64_t>();
 }

@@ -34,7 +34,8 @@ Result<float> bits_field(const nlohmann::json& object, const char* name, float l
 Result<ModelConfig> parse_config(const std::string& architecture, const nlohmann::json& json) {
   ModelConfig c;
   c.architecture = architecture;
-  if (architecture != "qwen3") return bad(fmt::format("its architecture, {}, is not one that this version knows", architecture));
+  if (architecture != "qwen3")
+    return bad(fmt::format("its architecture, {}, is not one that this version knows", architecture));
   const auto number = [&](const char* name, int64_t least, int64_t greatest, int* out) -> Status {
     LLMC_ASSIGN(const int64_t value, int_field(json, name, least, greatest));
     *out = static_cast<int>(value);
@@ -80,7 +81,8 @@ class ModelReader {
     LLMC_TRY(read_metadata());
     LLMC_TRY(read_tokenizer());
     LLMC_TRY(read_tensors());
-    if (taken_.size() != file_.tensors().size()) return bad(fmt::format("tensor {} is not one of this architecture", unused()));
+    if (taken_.size() != file_.tensors().size())
+      return bad(fmt::format("tensor {} is not one of this architecture", unused()));
     model_->digest_ = sha256(model_->bytes_);
     return std::shared_ptr<const Model>(std::move(model_));
   }
@@ -95,11 +97,14 @@ class ModelReader {
   Status read_metadata() {
     const auto format = file_.metadata().find("format");
     if (format == file_.metadata().end() || format->second != Model::kFormat) {
-      return bad("it is a safetensors file but not a model of llmc-batch; `model import` makes one from a Hugging Face folder");
+      return bad(
+          "it is a safetensors file but not a model of llmc-batch; `model import` makes one from a Hugging Face "
+          "folder");
     }
     LLMC_ASSIGN(const std::string version, metadata("format_version"));
     if (version != std::to_string(Model::kFormatVersion)) {
-      return bad(fmt::format("its format version is {}, this program reads version {}", version, Model::kFormatVersion));
+      return bad(
+          fmt::format("its format version is {}, this program reads version {}", version, Model::kFormatVersion));
     }
     LLMC_ASSIGN(const std::string numerics, metadata("numerics"));
     if (numerics != Model::kNumerics) {
@@ -127,7 +132,8 @@ class ModelReader {
     if (!tokenizer.ok()) return tokenizer.status().with("its tokenizer");
     model_->tokenizer_ = std::move(*tokenizer);
     if (model_->tokenizer_->vocab() != model_->config_.vocab) {
-      return bad(fmt::format("its tokenizer has {} ids, its config says {}", model_->tokenizer_->vocab(), model_->config_.vocab));
+      return bad(fmt::format("its tokenizer has {} ids, its config says {}", model_->tokenizer_->vocab(),
+                             model_->config_.vocab));
     }
     return {};
   }
@@ -137,8 +143,10 @@ class ModelReader {
     const uint64_t half = c.rotary / 2;
     LLMC_ASSIGN(model_->embedding_, matrix(model_names::kEmbedding, c.vocab, c.width));
     LLMC_ASSIGN(model_->final_norm_, norm(model_names::kFinalNorm, c.width));
-    LLMC_ASSIGN(model_->rope_cos_, floats(model_names::kRopeCos, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
-    LLMC_ASSIGN(model_->rope_sin_, floats(model_names::kRopeSin, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
+    LLMC_ASSIGN(model_->rope_cos_,
+                floats(model_names::kRopeCos, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
+    LLMC_ASSIGN(model_->rope_sin_,
+                floats(model_names::kRopeSin, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
 
     const auto layers = profile_.find("layers");
     if (layers == profile_.end() || !layers->is_array() || layers->size() != static_cast<size_t>(c.layers)) {
@@ -180,7 +188,9 @@ class ModelReader {
     return {};
   }
 
-  static std::string layer_name(int layer, const char* what) { return fmt::format("model.layers.{}.{}.weight", layer, what); }
+  static std::string layer_name(int layer, const char* what) {
+    return fmt::format("model.layers.{}.{}.weight", layer, what);
+  }
 
   Result<const Tensor*> take(const std::string& name, DType type) {
     const Tensor* tensor = file_.find(name);
@@ -202,12 +212,14 @@ class ModelReader {
     return tensor;
   }
 
-  Result<std::span<const float>> floats(const std::string& name, const std::vector<uint64_t>& shape, float least, float greatest) {
+  Result<std::span<const float>> floats(const std::string& name, const std::vector<uint64_t>& shape, float least,
+                                        float greatest) {
     LLMC_ASSIGN(const Tensor* const tensor, take_shaped(name, DType::f32, shape));
     if (reinterpret_cast<uintptr_t>(tensor->data.data()) % alignof(float) != 0) {
       return bad(fmt::format("tensor {} does not start at a multiple of 4", name));
     }
-    const std::span<const float> values(reinterpret_cast<const float*>(tensor->data.data()), tensor->data.size() / sizeof(float));
+    const std::span<const float> values(reinterpret_cast<const float*>(tensor->data.data()),
+                                        tensor->data.size() / sizeof(float));
     for (const float v : values) {
       // Written so that NaN fails.
       if (!(v >= least && v <= greatest)) return bad(fmt::format("tensor {} holds a value out of range", name));
@@ -229,12 +241,14 @@ class ModelReader {
     m.name = name;
     m.n = n;
     m.k = k;
-    LLMC_ASSIGN(const Tensor* const w, take_shaped(name, DType::i8, {static_cast<uint64_t>(n), static_cast<uint64_t>(k)}));
+    LLMC_ASSIGN(const Tensor* const w,
+                take_shaped(name, DType::i8, {static_cast<uint64_t>(n), static_cast<uint64_t>(k)}));
     if (std::memchr(w->data.data(), 0x80, w->data.size()) != nullptr) {
       return bad(fmt::format("tensor {} holds -128; weights lie between -127 and 127", name));
     }
     m.w = reinterpret_cast<const int8_t*>(w->data.data());
-    LLMC_ASSIGN(const auto scale, floats(name + model_names::kScaleSuffix, {static_cast<uint64_t>(n)}, kMinScale, kMaxScale));
+    LLMC_ASSIGN(const auto scale,
+                floats(name + model_names::kScaleSuffix, {static_cast<uint64_t>(n)}, kMinScale, kMaxScale));
     m.scale = scale.data();
     model_->parameters_ += w->data.size();
     return m;
@@ -242,7 +256,8 @@ class ModelReader {
 
   Result<Linear*> add_linear(const nlohmann::json& profile, const char* role, int k) {
     LLMC_ASSIGN(const int64_t bits, int_field(profile, role, 8, 16));
-    if (bits != 8 && bits != 16) return bad(fmt::format("its profile gives {} {} bits; there are 8 and 16", role, bits));
+    if (bits != 8 && bits != 16)
+      return bad(fmt::format("its profile gives {} {} bits; there are 8 and 16", role, bits));
     auto linear = std::make_unique<Linear>();
     linear->index = static_cast<int>(model_->linears_.size());
     linear->k = k;

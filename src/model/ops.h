@@ -64,7 +64,7 @@ class Ops {
   virtual void attend() = 0;  // qkv, caches -> mixed
   // Quantise `in`, linear, and add to the residual stream.
   virtual void linear_add(Place in, const Linear& linear) = 0;
-  virtual void silu_mul() = 0;                          // gate_up -> active
+  virtual void silu_mul() = 0;                             // gate_up -> active
   virtual void gather(std::span<const int32_t> rows) = 0;  // stream -> last
   // Frequencies from the first symbols.size() rows of logits; the answers of asking rows first.. .
   // symbols: what interval and rank are asked of.

@@ -195,9 +195,8 @@ Result<Safetensors> Safetensors::parse(ByteView bytes) {
     t.data = data.subspan(raw.offsets[0], size);
   }
   // Stable, so that empty tensors keep the header's order.
-  std::stable_sort(handler.tensors.begin(), handler.tensors.end(), [](const RawTensor& a, const RawTensor& b) {
-    return a.offsets < b.offsets;
-  });
+  std::stable_sort(handler.tensors.begin(), handler.tensors.end(),
+                   [](const RawTensor& a, const RawTensor& b) { return a.offsets < b.offsets; });
 
   Safetensors out;
   out.metadata_ = std::move(handler.metadata);

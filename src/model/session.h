@@ -30,10 +30,10 @@ struct Interval {
 
 struct Row {
   static constexpr Symbol no_question = -1;
-  int stream = 0;                 // slot
-  Symbol token = 0;               // appended to the stream; an escape symbol counts as the start id
-  Symbol want = no_question;      // intervals, ranks: the next symbol (an escape symbol asks for the escape
-                                  // pseudo-symbol); tables: any value >= 0
+  int stream = 0;             // slot
+  Symbol token = 0;           // appended to the stream; an escape symbol counts as the start id
+  Symbol want = no_question;  // intervals, ranks: the next symbol (an escape symbol asks for the escape
+                              // pseudo-symbol); tables: any value >= 0
 };
 
 enum class Ask {

@@ -42,7 +42,8 @@ Result<std::unique_ptr<Engine>> open_torch_engine(std::shared_ptr<const Model> m
       // A library that is there but does not load is the reason that counts.
       const char* reason = dlerror();
       if (!plain_name) {
-        return Status(Code::missing, fmt::format("the libtorch back end could not be loaded ({}); {}", reason ? reason : place.string(), kAdvice));
+        return Status(Code::missing, fmt::format("the libtorch back end could not be loaded ({}); {}",
+                                                 reason ? reason : place.string(), kAdvice));
       }
     }
     tried += fmt::format("{}{}", tried.empty() ? "" : ", ", place.string());

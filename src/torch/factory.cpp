@@ -39,7 +39,8 @@ class TorchEngine final : public Engine {
 };
 
 Result<std::unique_ptr<Engine>> make(const TorchRequest& request) {
-  if (request.size != sizeof(TorchRequest) || std::strcmp(request.abi, kTorchAbi) != 0 || request.model_size != sizeof(Model)) {
+  if (request.size != sizeof(TorchRequest) || std::strcmp(request.abi, kTorchAbi) != 0 ||
+      request.model_size != sizeof(Model)) {
     return Status(Code::failure, "libllmc_torch.so belongs to another build of llmc-batch; rebuild both together");
   }
   // A session is one thread's; sessions are what runs in parallel.

@@ -28,7 +28,8 @@ at::Tensor TorchMemory::floats(float* p, int64_t rows, int64_t columns, int64_t 
     const auto* begin = block.data_ptr<uint8_t>();
     const auto* at = reinterpret_cast<uint8_t*>(p);
     if (at < begin || at >= begin + block.numel()) continue;
-    return block.view(at::kFloat).as_strided({rows, columns}, {stride, 1}, (at - begin) / static_cast<int64_t>(sizeof(float)));
+    return block.view(at::kFloat)
+        .as_strided({rows, columns}, {stride, 1}, (at - begin) / static_cast<int64_t>(sizeof(float)));
   }
   throw std::logic_error("a tensor of foreign memory");
 }

@@ -19,15 +19,24 @@ namespace llmc::test {
 inline std::string source(const std::string& relative) { return std::string(LLMC_SOURCE_DIR) + "/" + relative; }
 
 struct Checkpoint {
-  nlohmann::json config = {{"architectures", {"Qwen3ForCausalLM"}}, {"vocab_size", 4096}, {"hidden_size", 32},
-                           {"intermediate_size", 48},               {"num_hidden_layers", 2}, {"num_attention_heads", 4},
-                           {"num_key_value_heads", 2},              {"head_dim", 16},        {"max_position_embeddings", 96},
-                           {"rope_theta", 10000.0},                 {"rms_norm_eps", 1e-6},  {"tie_word_embeddings", true},
-                           {"hidden_act", "silu"},                  {"bos_token_id", 0}};
+  nlohmann::json config = {{"architectures", {"Qwen3ForCausalLM"}},
+                           {"vocab_size", 4096},
+                           {"hidden_size", 32},
+                           {"intermediate_size", 48},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 4},
+                           {"num_key_value_heads", 2},
+                           {"head_dim", 16},
+                           {"max_position_embeddings", 96},
+                           {"rope_theta", 10000.0},
+                           {"rms_norm_eps", 1e-6},
+                           {"tie_word_embeddings", true},
+                           {"hidden_act", "silu"},
+                           {"bos_token_id", 0}};
   nlohmann::json claims = nlohmann::json::object();  // fields that config.json has otherwise, whatever the tensors are
   std::string tokenizer = source("models/e0-hf/tokenizer.json");
   DType type = DType::f32;
-  float spread = 0.3f;  // of the weights
+  float spread = 0.3f;                              // of the weights
   std::map<std::string, std::vector<float>> extra;  // more tensors, or other values for known ones
 
   int get(const char* name) const { return config[name].get<int>(); }
@@ -35,7 +44,8 @@ struct Checkpoint {
   std::map<std::string, std::vector<uint64_t>> shapes() const {
     const uint64_t width = get("hidden_size"), ffn = get("intermediate_size"), d = get("head_dim");
     const uint64_t q = get("num_attention_heads") * d, kv = get("num_key_value_heads") * d, vocab = get("vocab_size");
-    std::map<std::string, std::vector<uint64_t>> out{{"model.embed_tokens.weight", {vocab, width}}, {"model.norm.weight", {width}}};
+    std::map<std::string, std::vector<uint64_t>> out{{"model.embed_tokens.weight", {vocab, width}},
+                                                     {"model.norm.weight", {width}}};
     if (!config["tie_word_embeddings"].get<bool>()) out["lm_head.weight"] = {vocab, width};
     for (int i = 0; i < get("num_hidden_layers"); ++i) {
       const std::string p = "model.layers." + std::to_string(i) + ".";

@@ -53,7 +53,8 @@ TEST(Import, GivesTheSameModelFromEveryFloatType) {
     for (const Tensor& t : a->tensors()) {
       const Tensor* o = b->find(t.name);
       ASSERT_NE(o, nullptr) << t.name;
-      EXPECT_TRUE(std::equal(t.data.begin(), t.data.end(), o->data.begin(), o->data.end())) << t.name << " from " << dtype_name(type);
+      EXPECT_TRUE(std::equal(t.data.begin(), t.data.end(), o->data.begin(), o->data.end()))
+          << t.name << " from " << dtype_name(type);
     }
   }
 }
@@ -154,7 +155,8 @@ TEST(Import, NamesMissingAndWrongFiles) {
   EXPECT_NE(message().find("tokenizer.json"), std::string::npos);
   test::spill(folder.path() / "config.json", "[]");
   EXPECT_NE(message().find("config.json"), std::string::npos);
-  EXPECT_EQ(import_huggingface(folder.path(), {.activations = 4, .name = {}, .license = {}}).status().code(), Code::usage);
+  EXPECT_EQ(import_huggingface(folder.path(), {.activations = 4, .name = {}, .license = {}}).status().code(),
+            Code::usage);
 }
 
 TEST(Import, ReadsCheckpointsInParts) {
@@ -194,7 +196,8 @@ TEST(Import, TakesNameAndLicenceFromTheModelCard) {
     return (*model)->name() + ", " + (*model)->license();
   };
   EXPECT_EQ(fields({}), "some-model, unknown");
-  test::spill(folder.path() / "some-model/README.md", "---\nlicense: \"mit\"\nmodel_name: A model\n---\nlicense: not this\n");
+  test::spill(folder.path() / "some-model/README.md",
+              "---\nlicense: \"mit\"\nmodel_name: A model\n---\nlicense: not this\n");
   EXPECT_EQ(fields({}), "A model, mit");
   EXPECT_EQ(fields({.activations = 8, .name = "B", .license = "bsd"}), "B, bsd");
 }

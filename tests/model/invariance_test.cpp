@@ -89,7 +89,8 @@ TEST(Invariance, ThreadsDoNotMatter) {
   std::vector<std::thread> threads;
   for (size_t i = 0; i < results.size(); ++i) {
     threads.emplace_back([&, i] {
-      results[i] = run(*engine, golden_symbols(**model, 150), {static_cast<int>(i) + 1, static_cast<int>(i), 0, Ask::intervals});
+      results[i] =
+          run(*engine, golden_symbols(**model, 150), {static_cast<int>(i) + 1, static_cast<int>(i), 0, Ask::intervals});
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -132,14 +133,15 @@ std::vector<std::pair<std::string, std::string>> operations(std::shared_ptr<cons
   auto ops = std::make_unique<HostOps>(weights, 1, model->config().context, std::make_unique<PlainMemory>());
   HostOps* const reader = ops.get();
   std::vector<std::pair<std::string, std::string>> out;
-  const auto session = make_forward_session(*model, std::move(ops), 1, model->config().context,
-                                            [&](const char* op, int layer, Place place, int rows) {
-                                              const std::vector<float> v = reader->read(place, rows);
-                                              const ByteView bytes(reinterpret_cast<const uint8_t*>(v.data()), v.size() * 4);
-                                              out.emplace_back(std::string(op) + " " + std::to_string(layer), to_hex(sha256(bytes)));
-                                            });
+  const auto session = make_forward_session(
+      *model, std::move(ops), 1, model->config().context, [&](const char* op, int layer, Place place, int rows) {
+        const std::vector<float> v = reader->read(place, rows);
+        const ByteView bytes(reinterpret_cast<const uint8_t*>(v.data()), v.size() * 4);
+        out.emplace_back(std::string(op) + " " + std::to_string(layer), to_hex(sha256(bytes)));
+      });
   std::vector<Row> rows;
-  for (size_t i = 0; i < symbols.size(); ++i) rows.push_back({0, i ? symbols[i - 1] : model->config().start, symbols[i]});
+  for (size_t i = 0; i < symbols.size(); ++i)
+    rows.push_back({0, i ? symbols[i - 1] : model->config().start, symbols[i]});
   EXPECT_TRUE(session->feed(rows, Ask::intervals).ok());
   return out;
 }

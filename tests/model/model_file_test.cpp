@@ -109,9 +109,20 @@ TEST_F(ModelFile, EveryConfigFieldCounts) {
     metadata["config"] = config.dump();
     return problem();
   };
-  const std::vector<json> wrong{json(json::value_t::discarded), nullptr, "7", -1, 0.5, 1e300, json::array(), UINT64_MAX, INT64_MIN, 0x7fffffff, 4294967297};
+  const std::vector<json> wrong{json(json::value_t::discarded),
+                                nullptr,
+                                "7",
+                                -1,
+                                0.5,
+                                1e300,
+                                json::array(),
+                                UINT64_MAX,
+                                INT64_MIN,
+                                0x7fffffff,
+                                4294967297};
   for (const auto& [key, value] : sound.items()) {
-    for (const json& w : wrong) EXPECT_NE(with(key, w), "") << key << " as " << (w.is_discarded() ? "nothing" : w.dump());
+    for (const json& w : wrong)
+      EXPECT_NE(with(key, w), "") << key << " as " << (w.is_discarded() ? "nothing" : w.dump());
     if (value.is_number() && key != "start") {
       EXPECT_NE(with(key, 0), "") << key;
       EXPECT_NE(with(key, value.get<int>() + 1), "") << key;
@@ -122,7 +133,8 @@ TEST_F(ModelFile, EveryConfigFieldCounts) {
   EXPECT_NE(with("rope_pairs", "thirds"), "");
   EXPECT_EQ(with("rope_pairs", "neighbours"), "");
   EXPECT_NE(with("tied", false), "");
-  for (const char* bits : {"7fc00000", "7f800000", "ff800000", "00000000", "80000000", "7f7fffff", "00000001", "3", "358637bd0", "358637bg"}) {
+  for (const char* bits : {"7fc00000", "7f800000", "ff800000", "00000000", "80000000", "7f7fffff", "00000001", "3",
+                           "358637bd0", "358637bg"}) {
     EXPECT_NE(with("eps_bits", bits), "") << bits;
     EXPECT_NE(with("attention_scale_bits", bits), "") << bits;
   }
@@ -182,9 +194,13 @@ TEST_F(ModelFile, ValuesBeyondTheProvenRangeAreRefused) {
     const char* name;
     std::vector<float> wrong, right;
   } cases[] = {
-      {"model.norm.weight", {NAN, INFINITY, -INFINITY, 0x1.000002p20f, -0x1.000002p20f}, {0, -0x1p20f, 0x1p20f, 1e-40f}},
+      {"model.norm.weight",
+       {NAN, INFINITY, -INFINITY, 0x1.000002p20f, -0x1.000002p20f},
+       {0, -0x1p20f, 0x1p20f, 1e-40f}},
       {"model.layers.1.self_attn.k_norm.weight", {NAN, 0x1.000002p20f}, {2}},
-      {"model.layers.0.mlp.down_proj.weight_scale", {NAN, INFINITY, 0, -1, 0x1.fffffep-41f, 0x1.000002p20f}, {0x1p-40f, 0x1p20f}},
+      {"model.layers.0.mlp.down_proj.weight_scale",
+       {NAN, INFINITY, 0, -1, 0x1.fffffep-41f, 0x1.000002p20f},
+       {0x1p-40f, 0x1p20f}},
       {"model.embed_tokens.weight_scale", {NAN, 0}, {1}},
       {"rope.cos", {NAN, 1.0000001f, -1.5f}, {-1, 1}},
       {"rope.sin", {INFINITY}, {0}},

@@ -23,7 +23,8 @@ std::string problem(const std::string& header, size_t data) {
 
 TEST(Safetensors, ReadsWhatItWrites) {
   const Bytes a{1, 2, 3, 4, 5, 6, 7, 8}, b{9, 10, 11};
-  const std::vector<Tensor> tensors{{"first", DType::f32, {2, 1}, a}, {"empty", DType::u8, {0, 5}, {}}, {"last", DType::i8, {3}, b}};
+  const std::vector<Tensor> tensors{
+      {"first", DType::f32, {2, 1}, a}, {"empty", DType::u8, {0, 5}, {}}, {"last", DType::i8, {3}, b}};
   const Bytes file = write_safetensors({{"key", "value \"quoted\" \n"}}, tensors);
   const auto parsed = Safetensors::parse(file);
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
@@ -41,12 +42,17 @@ TEST(Safetensors, ReadsWhatItWrites) {
 
 TEST(Safetensors, ReadsTheFormatOfOtherWriters) {
   EXPECT_EQ(problem(R"({"a":{"dtype":"F64","shape":[],"data_offsets":[0,8]}}   )", 8), "");
-  EXPECT_EQ(problem(R"({"__metadata__":{},"b":{"data_offsets":[2,4],"shape":[1],"dtype":"BF16"},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 4), "");
+  EXPECT_EQ(problem(R"({"__metadata__":{},"b":{"data_offsets":[2,4],"shape":[1],"dtype":"BF16"},)"
+                    R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+                    4),
+            "");
   EXPECT_EQ(problem("{}", 0), "");
 }
 
 TEST(Safetensors, RefusesWhatIsWrongAndSaysWhere) {
-  const auto named = [](const std::string& fields, size_t data) { return problem("{\"weird\":{" + fields + "}}", data); };
+  const auto named = [](const std::string& fields, size_t data) {
+    return problem("{\"weird\":{" + fields + "}}", data);
+  };
   const std::string good = R"("dtype":"I8","shape":[4],"data_offsets":[0,4])";
   ASSERT_EQ(named(good, 4), "");
   const struct {
@@ -80,10 +86,12 @@ TEST(Safetensors, RefusesWhatIsWrongAndSaysWhere) {
     EXPECT_NE(message.find("weird"), std::string::npos) << message;
   }
   const std::string a = R"({"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]},)";
-  EXPECT_NE(problem(a + R"("b":{"dtype":"I8","shape":[4],"data_offsets":[2,6]}})", 6).find("overlaps"), std::string::npos);
+  EXPECT_NE(problem(a + R"("b":{"dtype":"I8","shape":[4],"data_offsets":[2,6]}})", 6).find("overlaps"),
+            std::string::npos);
   EXPECT_NE(problem(a + R"("b":{"dtype":"I8","shape":[1],"data_offsets":[5,6]}})", 6).find("gap"), std::string::npos);
   EXPECT_NE(problem(a + R"("a":{"dtype":"I8","shape":[2],"data_offsets":[4,6]}})", 6).find("twice"), std::string::npos);
-  EXPECT_NE(problem(R"({"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]}})", 9).find("5 bytes after"), std::string::npos);
+  EXPECT_NE(problem(R"({"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]}})", 9).find("5 bytes after"),
+            std::string::npos);
   EXPECT_NE(problem(R"({"__metadata__":{"a":1}})", 0).find("wrong kind"), std::string::npos);
   EXPECT_NE(problem(R"({"__metadata__":{"a":"b","a":"c"}})", 0).find("repeated"), std::string::npos);
   EXPECT_NE(problem(R"({"a":[]})", 0).find("wrong kind"), std::string::npos);

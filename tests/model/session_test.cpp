@@ -169,7 +169,11 @@ TEST(Session, EscapesAreOneLastSymbol) {
   EXPECT_EQ(tiny.model->symbols(), vocab + 1);
   Session& s = *tiny.session;
   // Any escape asks for the same symbol, and is fed as the start id.
-  ASSERT_TRUE(s.feed(std::vector<Row>{{0, 5, vocab + 200}, {0, vocab + 200, 7}, {1, 5, vocab + 3}, {1, tiny.model->config().start, 7}}, Ask::intervals).ok());
+  ASSERT_TRUE(s.feed(
+                   std::vector<Row>{
+                       {0, 5, vocab + 200}, {0, vocab + 200, 7}, {1, 5, vocab + 3}, {1, tiny.model->config().start, 7}},
+                   Ask::intervals)
+                  .ok());
   EXPECT_EQ(s.interval(0).weight, 1u);
   EXPECT_EQ(s.interval(0).cum + 1, s.interval(0).total);
   EXPECT_EQ(s.interval(2).cum, s.interval(0).cum);
@@ -202,7 +206,8 @@ TEST(Session, RangeErrorsAreTheStreamsOwn) {
     checkpoint.extra[p + ".self_attn.o_proj.weight"] = std::vector<float>(static_cast<size_t>(width) * 64, 0.0f);
     checkpoint.extra[p + ".mlp.down_proj.weight"] = std::vector<float>(static_cast<size_t>(width) * ffn, 0.0f);
   }
-  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(static_cast<size_t>(width) * ffn, 0x1p26f);
+  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] =
+      std::vector<float>(static_cast<size_t>(width) * ffn, 0x1p26f);
   checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(static_cast<size_t>(width) * ffn, 0x1p26f);
   for (const int activations : {8, 16}) {
     Loaded tiny = load(checkpoint.model(activations), 3);
@@ -212,7 +217,8 @@ TEST(Session, RangeErrorsAreTheStreamsOwn) {
     EXPECT_GT(alone[0].weight, 0u);
     s.reset(1);
 
-    ASSERT_TRUE(s.feed(std::vector<Row>{{0, 20, 20}, {1, 20, 20}, {0, 10, 20}, {1, 20, 20}, {0, 20, 20}}, Ask::intervals).ok());
+    ASSERT_TRUE(
+        s.feed(std::vector<Row>{{0, 20, 20}, {1, 20, 20}, {0, 10, 20}, {1, 20, 20}, {0, 20, 20}}, Ask::intervals).ok());
     EXPECT_EQ(s.range_error_layer(0), 1);
     EXPECT_EQ(s.range_error_layer(1), -1);
     EXPECT_EQ(s.interval(0).weight, 0u);

@@ -12,7 +12,8 @@
 
 namespace llmc::test {
 
-inline std::vector<Symbol> symbols_of(const Model& model, const std::string& file, size_t bytes, size_t count = SIZE_MAX) {
+inline std::vector<Symbol> symbols_of(const Model& model, const std::string& file, size_t bytes,
+                                      size_t count = SIZE_MAX) {
   auto text = read_file(source(file));
   EXPECT_TRUE(text.ok());
   text->resize(std::min(bytes, text->size()));
@@ -30,7 +31,8 @@ struct Schedule {
 };
 
 // All symbols in one window: at most session.context() of them.
-inline std::string transcript(Session& session, const Model& model, const std::vector<Symbol>& symbols, const Schedule& schedule) {
+inline std::string transcript(Session& session, const Model& model, const std::vector<Symbol>& symbols,
+                              const Schedule& schedule) {
   std::minstd_rand random(7);
   Sha256 hash;
   std::vector<Row> rows;
@@ -51,7 +53,8 @@ inline std::string transcript(Session& session, const Model& model, const std::v
       }
       if (session.length(s) + 3 > session.context()) session.reset(s);
       const int others = static_cast<int>(random() / 64 % 4);
-      for (int i = 0; i < others && static_cast<int>(rows.size()) + schedule.streams - s < session.max_rows() - 8; ++i) {
+      for (int i = 0; i < others && static_cast<int>(rows.size()) + schedule.streams - s < session.max_rows() - 8;
+           ++i) {
         Row row{s, static_cast<Symbol>(random() / 64 % model.config().vocab), Row::no_question};
         if (random() / 64 % 2) row.want = row.token;
         rows.push_back(row);

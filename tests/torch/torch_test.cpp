@@ -111,7 +111,9 @@ TEST(Torch, SessionsOnSeveralThreadsDoNotMatter) {
   std::vector<std::string> results(4);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < results.size(); ++i) {
-    threads.emplace_back([&, i] { results[i] = run(*engine, golden_symbols(**model, 150), {2, 1, 0, Ask::intervals}); });
+    threads.emplace_back([&, i] {
+      results[i] = run(*engine, golden_symbols(**model, 150), {2, 1, 0, Ask::intervals});
+    });
   }
   for (std::thread& thread : threads) thread.join();
   for (const std::string& result : results) EXPECT_EQ(result, kGolden[0].digest);

@@ -2,8 +2,8 @@
 
     reference.py DIR FILE [--limit BYTES] [--window N]
 
-Windows as the product uses them: a chunk starts with the start token; each later window starts with it too, then the last
-half window of tokens again, uncoded. Needs numpy and tokenizers; written from docs/MODEL.md alone.
+Windows as the product uses them: a chunk starts with the start token; each later window starts with it too, then the
+last half window of tokens again, uncoded. Needs numpy and tokenizers; written from docs/MODEL.md alone.
 """
 import argparse
 import json

@@ -39,7 +39,7 @@ struct Score {
 // One part of a text on its way through a slot.
 struct Stream {
   std::vector<Symbol> symbols;
-  size_t next = 0;  // the next symbol to be predicted
+  size_t next = 0;   // the next symbol to be predicted
   size_t carry = 0;  // symbols still to be fed again before that
 };
 
@@ -81,7 +81,8 @@ Result<Score> score(Session& session, const Model& model, std::vector<Stream>& s
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].want == Row::no_question) continue;
       const int row = static_cast<int>(i);
-      if (session.range_error_layer(rows[i].stream) >= 0) return Status(Code::range, "the text drives the model out of its range");
+      if (session.range_error_layer(rows[i].stream) >= 0)
+        return Status(Code::range, "the text drives the model out of its range");
       Interval interval;
       if (steps) {
         // The decoder's question: whose is this number?
@@ -103,9 +104,11 @@ Result<Score> score(Session& session, const Model& model, std::vector<Stream>& s
 }
 
 Status run(const Options& options) {
-  LLMC_ASSIGN(std::shared_ptr<const Model> model, options.model.empty() ? embedded_model() : Model::load(options.model));
-  LLMC_ASSIGN(const std::unique_ptr<Engine> engine, options.engine == "torch" ? open_torch_engine(model, {options.isa, {}})
-                                                                             : make_native_engine(model, options.isa));
+  LLMC_ASSIGN(std::shared_ptr<const Model> model,
+              options.model.empty() ? embedded_model() : Model::load(options.model));
+  LLMC_ASSIGN(const std::unique_ptr<Engine> engine, options.engine == "torch"
+                                                        ? open_torch_engine(model, {options.isa, {}})
+                                                        : make_native_engine(model, options.isa));
   LLMC_ASSIGN(const std::unique_ptr<Session> session, engine->make_session(options.streams));
   fmt::print("{} ({}) {}\n", model->name(), model->profile(), engine->name());
   for (const std::string& name : options.files) {
@@ -122,9 +125,11 @@ Status run(const Options& options) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     // A shared machine's clock says little: speeds per second of this process's CPU time stand beside.
     const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
-    fmt::print("{}: {} bytes, {} tokens, {:.4f} bits per byte, {:.0f} tokens/s, {:.1f} KB/s; by CPU time {:.0f} tokens/s, "
-               "{:.0f} rows/s\n", name, text.size(), result.tokens, result.bits / static_cast<double>(text.size()),
-               result.tokens / seconds, text.size() / seconds / 1000, result.tokens / cpu, result.fed / cpu);
+    fmt::print(
+        "{}: {} bytes, {} tokens, {:.4f} bits per byte, {:.0f} tokens/s, {:.1f} KB/s; by CPU time {:.0f} tokens/s, "
+        "{:.0f} rows/s\n",
+        name, text.size(), result.tokens, result.bits / static_cast<double>(text.size()), result.tokens / seconds,
+        text.size() / seconds / 1000, result.tokens / cpu, result.fed / cpu);
   }
   return {};
 }
@@ -137,16 +142,25 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
     const auto value = [&] { return i + 1 < argc ? std::string(argv[++i]) : std::string(); };
-    if (a == "--model") options.model = value();
-    else if (a == "--engine") options.engine = value();
-    else if (a == "--isa") options.isa = value();
-    else if (a == "--streams") options.streams = std::max(1, std::atoi(value().c_str()));
-    else if (a == "--limit") options.limit = std::strtoull(value().c_str(), nullptr, 10);
-    else if (a == "--steps") options.steps = true;
-    else options.files.push_back(a);
+    if (a == "--model")
+      options.model = value();
+    else if (a == "--engine")
+      options.engine = value();
+    else if (a == "--isa")
+      options.isa = value();
+    else if (a == "--streams")
+      options.streams = std::max(1, std::atoi(value().c_str()));
+    else if (a == "--limit")
+      options.limit = std::strtoull(value().c_str(), nullptr, 10);
+    else if (a == "--steps")
+      options.steps = true;
+    else
+      options.files.push_back(a);
   }
   if (options.files.empty()) {
-    fmt::print(stderr, "usage: score [--model FILE] [--engine native|torch] [--isa NAME] [--streams N] [--limit BYTES] [--steps] FILE...\n");
+    fmt::print(stderr,
+               "usage: score [--model FILE] [--engine native|torch] [--isa NAME] [--streams N] [--limit BYTES] "
+               "[--steps] FILE...\n");
     return 2;
   }
   if (const llmc::Status status = run(options); !status.ok()) {
