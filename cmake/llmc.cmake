@@ -54,6 +54,6 @@ function(llmc_mpi_test name program ranks)
   add_test(NAME mpi.${name}.np${ranks}
     COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${MPIEXEC_PREFLAGS}
             $<TARGET_FILE:${program}> ${MPIEXEC_POSTFLAGS} ${ARGN})
-  set_tests_properties(mpi.${name}.np${ranks} PROPERTIES PROCESSORS 2 TIMEOUT 120 LABELS mpi
+  set_tests_properties(mpi.${name}.np${ranks} PROPERTIES PROCESSORS 2 TIMEOUT 240 LABELS mpi
     ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl_vader_single_copy_mechanism=none;ASAN_OPTIONS=detect_leaks=0")
 endfunction()

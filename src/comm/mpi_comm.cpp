@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <deque>
 #include <exception>
+#include <functional>
 #include <list>
 #include <thread>
 
@@ -35,27 +35,32 @@ bool mpi_running() {
 }
 
 // Sleeps between polls, so that a rank that waits costs no core: nothing for the first
-// polls, then 50 us doubling to 1 ms. While bytes are on their way MPI moves them only when
-// polled, hence the shorter limit there.
+// polls, then 50 us doubling to 1 ms. A large message moves only while MPI is polled, piece
+// by piece: for as long as it should take on a middling network (200 MB/s) the wait is a
+// mere yield, after that short.
 class Backoff {
  public:
-  void pause(Clock::time_point end, bool moving) {
-    if (++polls_ <= 20) {
+  // `moving`: bytes on their way to or from here.
+  void pause(Clock::time_point end, size_t moving) {
+    const auto now = Clock::now();
+    if (++polls_ <= 20 || now - begun_ < std::chrono::nanoseconds(5) * moving) {
       std::this_thread::yield();
       return;
     }
     const auto limit = moving ? microseconds(50) : microseconds(1000);
-    const auto left = std::chrono::duration_cast<microseconds>(end - Clock::now());
+    const auto left = std::chrono::duration_cast<microseconds>(end - now);
     std::this_thread::sleep_for(std::clamp(std::min(wait_, left), microseconds(0), limit));
     wait_ = std::min(wait_ * 2, microseconds(1000));
   }
   void restart() {
     polls_ = 0;
+    begun_ = Clock::now();
     wait_ = microseconds(50);
   }
 
  private:
   int polls_ = 0;
+  Clock::time_point begun_ = Clock::now();
   microseconds wait_{50};
 };
 
@@ -83,7 +88,7 @@ class MpiComm : public Comm {
     // still read those buffers, so they stay.
     if (mpi_running() && world_ != MPI_COMM_NULL && !progress().ok()) broken_ = true;
     const bool clean = mpi_running() && sends_.empty() && arrivals_.empty() && !broken_;
-    if (!sends_.empty()) new std::list<Send>(std::move(sends_));          // NOLINT: kept on purpose
+    if (!sends_.empty()) new std::vector<Send>(std::move(sends_));        // NOLINT: kept on purpose
     if (!arrivals_.empty()) new std::list<Arrival>(std::move(arrivals_));  // NOLINT
     if (!clean) return;
     if (world_ != MPI_COMM_NULL) MPI_Comm_free(&world_);
@@ -98,13 +103,12 @@ class MpiComm : public Comm {
     LLMC_TRY(check_rank(to));
     if (tag < 0 || tag > max_tag) return {Code::failure, "message tag " + std::to_string(tag) + " out of range"};
     if (bytes.size() > max_message) return {Code::failure, "a message may be up to 1 GiB"};
-    sends_.push_back({MPI_REQUEST_NULL, to, std::move(bytes)});
-    Send& s = sends_.back();
-    const int error = MPI_Isend(s.bytes.data(), static_cast<int>(s.bytes.size()), MPI_BYTE, to, tag, world_, &s.request);
-    if (error != MPI_SUCCESS) {
-      sends_.pop_back();
-      return mpi_status(error, "send to rank " + std::to_string(to));
-    }
+    MPI_Request request;
+    const int error = MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, to, tag, world_, &request);
+    if (error != MPI_SUCCESS) return mpi_status(error, "send to rank " + std::to_string(to));
+    leaving_ += bytes.size();
+    sends_.push_back({to, std::move(bytes)});
+    send_requests_.push_back(request);
     return {};
   }
 
@@ -121,7 +125,7 @@ class MpiComm : public Comm {
         events = events_;
         backoff.restart();
       }
-      backoff.pause(end, !sends_.empty() || !arrivals_.empty());
+      backoff.pause(end, arriving_ + leaving_);
     }
   }
 
@@ -134,7 +138,7 @@ class MpiComm : public Comm {
       if (Clock::now() >= end) {
         return {Code::failure, "rank " + std::to_string(sends_.front().to) + " did not take a message in time"};
       }
-      backoff.pause(end, true);
+      backoff.pause(end, leaving_);
     }
   }
 
@@ -155,7 +159,7 @@ class MpiComm : public Comm {
     for (size_t at = 0; at < *length && status.ok(); at += block) {
       const int n = static_cast<int>(std::min<uint64_t>(block, *length - at));
       status = collective(MPI_Ibcast(data->data() + at, n, MPI_BYTE, root, collectives_, &request), &request, end,
-                          "broadcast from rank " + std::to_string(root), data);
+                          "broadcast from rank " + std::to_string(root), data, static_cast<size_t>(n));
     }
     if (status.ok()) {
       bytes->swap(*data);
@@ -185,7 +189,7 @@ class MpiComm : public Comm {
     auto part = std::make_shared<Bytes>(std::move(bytes));
     if (rank_ != root) {
       const int error = MPI_Isend(part->data(), static_cast<int>(part->size()), MPI_BYTE, root, 0, collectives_, &request);
-      LLMC_TRY(collective(error, &request, end, what, part));
+      LLMC_TRY(collective(error, &request, end, what, part, part->size()));
       return std::vector<Bytes>();
     }
     std::vector<Bytes> parts(size_);
@@ -196,7 +200,7 @@ class MpiComm : public Comm {
       }
       auto in = std::make_shared<Bytes>(sizes->all[from]);
       const int error = MPI_Irecv(in->data(), static_cast<int>(in->size()), MPI_BYTE, from, 0, collectives_, &request);
-      LLMC_TRY(collective(error, &request, end, "gather from rank " + std::to_string(from), in));
+      LLMC_TRY(collective(error, &request, end, "gather from rank " + std::to_string(from), in, in->size()));
       parts[from] = std::move(*in);
     }
     return parts;
@@ -211,7 +215,6 @@ class MpiComm : public Comm {
 
  private:
   struct Send {
-    MPI_Request request;
     int to;
     Bytes bytes;
   };
@@ -254,13 +257,7 @@ class MpiComm : public Comm {
 
   // Completes finished sends, starts receiving what has been announced, completes arrivals.
   Status progress() {
-    for (auto s = sends_.begin(); s != sends_.end();) {
-      int done = 0;
-      const int error = MPI_Test(&s->request, &done, MPI_STATUS_IGNORE);
-      if (error != MPI_SUCCESS) return mpi_status(error, "send to rank " + std::to_string(s->to));
-      if (done) ++events_;
-      s = done ? sends_.erase(s) : std::next(s);
-    }
+    LLMC_TRY(finish_sends());
     while (arriving_ < max_arriving) {
       int found = 0;
       MPI_Message handle;
@@ -283,6 +280,28 @@ class MpiComm : public Comm {
       if (a.complete) break;
     }
     for (Arrival& a : arrivals_) LLMC_TRY(test(a));
+    return {};
+  }
+
+  // All in one call: each MPI_Test of an unfinished request runs MPI's whole machinery.
+  Status finish_sends() {
+    if (sends_.empty()) return {};
+    int count = 0;
+    done_.resize(sends_.size());
+    LLMC_TRY(mpi_status(MPI_Testsome(static_cast<int>(sends_.size()), send_requests_.data(), &count, done_.data(),
+                                     MPI_STATUSES_IGNORE),
+                        "sends"));
+    if (count <= 0) return {};
+    ++events_;
+    std::sort(done_.begin(), done_.begin() + count, std::greater<>());
+    for (int i = 0; i < count; ++i) {
+      const int at = done_[i];
+      leaving_ -= sends_[at].bytes.size();
+      std::swap(sends_[at], sends_.back());
+      std::swap(send_requests_[at], send_requests_.back());
+      sends_.pop_back();
+      send_requests_.pop_back();
+    }
     return {};
   }
 
@@ -315,10 +334,10 @@ class MpiComm : public Comm {
     return std::nullopt;
   }
 
-  // Waits for one request that MPI has just started. `buffer` is what it works on: past the
-  // deadline MPI still owns that, so it is kept for the life of the process.
+  // Waits for one request that MPI has just started, of `size` bytes. `buffer` is what it works
+  // on: past the deadline MPI still owns that, so it is kept for the life of the process.
   Status collective(int error, MPI_Request* request, Clock::time_point end, const std::string& what,
-                    std::shared_ptr<void> buffer) {
+                    std::shared_ptr<void> buffer, size_t size = 0) {
     if (error != MPI_SUCCESS) {
       broken_ = true;
       return mpi_status(error, what);
@@ -336,7 +355,7 @@ class MpiComm : public Comm {
         new std::shared_ptr<void>(std::move(buffer));  // NOLINT: kept on purpose
         return {Code::failure, "MPI: " + what + " did not end in time"};
       }
-      backoff.pause(end, true);
+      backoff.pause(end, size);
     }
   }
 
@@ -346,9 +365,12 @@ class MpiComm : public Comm {
   int rank_ = 0;
   int size_ = 1;
   std::vector<int> node_;
-  std::list<Send> sends_;
+  std::vector<Send> sends_;                 // a moved Bytes keeps its buffer, which MPI reads
+  std::vector<MPI_Request> send_requests_;  // of sends_
+  std::vector<int> done_;
   std::list<Arrival> arrivals_;
   size_t arriving_ = 0;  // bytes in arrivals_
+  size_t leaving_ = 0;   // bytes in sends_
   size_t events_ = 0;    // counts what moved, so that waiting starts over
   bool broken_ = false;
 };
@@ -388,6 +410,14 @@ MpiSession::~MpiSession() {
 Result<std::unique_ptr<Comm>> make_mpi_comm() {
   if (!mpi_running()) return Status(Code::failure, "MPI is not running");
   return MpiComm::make();
+}
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  if (MPI_Get_library_version(text, &length) != MPI_SUCCESS) return "MPI";
+  const std::string all(text, static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
 }
 
 void abort_job(int code) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "comm/comm.h"
 
@@ -37,6 +38,9 @@ class MpiSession {
 // All ranks of the job on a communicator of its own (collective). Needs a live MpiSession
 // and must go before it.
 Result<std::unique_ptr<Comm>> make_mpi_comm();
+
+// "Open MPI v4.1.4": what the library says of itself, up to the first comma. Needs no session.
+std::string mpi_version();
 
 // Ends every rank of the job with this exit code, at once; without MPI, this process.
 [[noreturn]] void abort_job(int code);

@@ -102,6 +102,42 @@ TEST(Local, AWorkersOwnSignalReachesTheCoordinator) {
   }
 }
 
+// A thread that does not look at stopped(): a failure after the limit, no hang.
+TEST(Local, AThreadThatDoesNotEndIsAFailure) {
+  class Deaf : public ToyProcessor {
+    Status run(WorkQueue& queue, int) override {
+      Task task;
+      queue.next(&task, 0, true);
+      std::this_thread::sleep_for(600ms);
+      return {};
+    }
+  };
+  ToyJob job(10);
+  Deaf processor;
+  CoordinatorOptions options = coordinator_options();
+  options.leave_limit = 100ms;
+  options.drain_limit = 20ms;
+  const auto begin = std::chrono::steady_clock::now();
+  options.drain = [&] { return std::chrono::steady_clock::now() - begin > 50ms; };
+  WorkerOptions worker = worker_options();
+  worker.stop_limit = 100ms;
+  CoordinatorReport report;
+  const Status s = run_local(job, processor, options, worker, &report);
+  EXPECT_EQ(s.code(), Code::drained);
+  EXPECT_FALSE(report.clean);
+}
+
+TEST(Threads, AWorkerWithoutACoordinatorGivesUp) {
+  ThreadWorld world(2);
+  const auto comm = world.endpoint(1);
+  ToyProcessor processor;
+  WorkerOptions options = worker_options();
+  options.coordinator_timeout = 100ms;
+  const Status s = work(*comm, processor, options);
+  EXPECT_FALSE(s.ok());
+  EXPECT_NE(s.message().find("rank 0"), std::string::npos) << s.message();
+}
+
 TEST(Local, TheProgressIsShownAndTheJobTicks) {
   ToyJob job(40);
   ToyProcessor processor;

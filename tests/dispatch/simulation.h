@@ -89,6 +89,7 @@ class PlayedWorker {
   bool gone() const { return gone_ || worker_.left(); }
   bool left() const { return worker_.left(); }
   uint64_t most_held() const { return most_held_; }
+  uint64_t computed() const { return computed_; }
 
   void step(Duration dt) {
     if (gone() || world_.frozen(rank_)) return;
@@ -151,6 +152,7 @@ class PlayedWorker {
         ++i;
         continue;
       }
+      ++computed_;
       if (machine_.fails(r.id)) {
         queue.finished(r.id, Status(Code::failure, "cannot code task " + std::to_string(r.id)));
       } else {
@@ -170,7 +172,7 @@ class PlayedWorker {
   Time begun_;
   std::vector<Thread> threads_;
   bool ready_ = false, computing_ = false, gone_ = false;
-  uint64_t most_held_ = 0;
+  uint64_t most_held_ = 0, computed_ = 0;
   Status why_;
 };
 

@@ -145,6 +145,17 @@ TEST(Dispatch, AFailureIsTriedOnceMoreElsewhere) {
   EXPECT_GT(s.report.counts.retried, 0u);
 }
 
+TEST(Dispatch, AFailureIsTriedOnceMoreAndNotMore) {
+  Simulation s;
+  s.machines.assign(4, machine(1, 4, 10));
+  for (auto& m : s.machines) m.fails = [](uint64_t id) { return id == 20; };
+  s.job.sizes.assign(60, 100);
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.job.failed_by.size(), 1u);
+  EXPECT_EQ(s.report.counts.retried, 1u);
+}
+
 TEST(Dispatch, WithOneWorkerAFailureIsReportedAtOnce) {
   Simulation s;
   s.machines.assign(1, machine(1, 4, 10));
@@ -155,6 +166,19 @@ TEST(Dispatch, WithOneWorkerAFailureIsReportedAtOnce) {
   EXPECT_EQ(s.job.failed_by.size(), 1u);
   EXPECT_EQ(s.report.counts.retried, 0u);
   EXPECT_EQ(s.report.counts.failed, 1u);
+}
+
+TEST(Dispatch, DoubledMessagesAreNotWorkTwice) {
+  Simulation s;
+  s.machines.assign(2, machine(1, 4, 10));
+  s.job.sizes.assign(100, 100);
+  s.faults.duplicate = s.faults.reorder = 1;
+  s.faults.max_delay = 15s;
+  s.options.lease_timeout = 60s;
+  s.options.worker_timeout = 100s;
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.workers[0]->computed() + s.workers[1]->computed(), 100u);
 }
 
 TEST(Dispatch, ASlowTaskKeepsItsLease) {
@@ -171,8 +195,13 @@ TEST(Dispatch, AThreadThatStandsStillLosesItsLeaseAlthoughItsNeighbourMoves) {
   Simulation s;
   s.machines.assign(2, machine(2, 4, 1));
   s.machines[0].hangs = [](uint64_t id) { return id == 0; };
-  s.job.sizes.assign(40, 60);
+  s.job.sizes.assign(40, 20);
+  Duration reissued_at = Duration::max();
+  s.each_step = [&](Coordinator& c, Duration now) {
+    if (c.report().counts.reissued) reissued_at = std::min(reissued_at, now);
+  };
   s.run();
+  EXPECT_LT(reissued_at, 50s) << "not before its neighbour had no more to do";
   EXPECT_TRUE(s.status.ok());
   EXPECT_EQ(s.job.finished_by.size(), 40u);
   EXPECT_EQ(s.job.finished_by[0], 2);
@@ -271,7 +300,7 @@ TEST(Dispatch, DrainLetsRunningTasksEndAndStartsNoOther) {
   s.run();
   EXPECT_EQ(s.status.code(), Code::drained);
   EXPECT_GE(s.took, 55s);
-  EXPECT_LT(s.took, 70s);
+  EXPECT_LT(s.took, 64s);  // what waits in the queues is given back at once
   // Five rounds of 8, and the 8 that ran when the request came.
   EXPECT_EQ(s.job.finished_by.size(), 48u);
   expect_all_left(s);
