@@ -3,6 +3,9 @@
 add_library(llmc_flags INTERFACE)
 # -ffp-contract=off stands on every target: bits must not depend on which file a float expression lives in.
 target_compile_options(llmc_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-unused-parameter -ffp-contract=off>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(llmc_flags INTERFACE -Wno-restrict) # false alarms in std::string, GCC bug 105651
+endif()
 target_include_directories(llmc_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(LLMC_SANITIZE)
   target_compile_options(llmc_flags INTERFACE -fsanitize=${LLMC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
