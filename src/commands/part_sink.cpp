@@ -49,8 +49,11 @@ class TreeOutput : public TargetOutput {
       const std::string plain = entry.name + "/record-" + std::to_string(target.record + 1);
       entry.name = check_entry_name(target.name).ok() ? target.name : plain;
       entry.mode = 0644;
-      entry.size = target.size;
+    } else if (target.size != entry.size) {
+      // Some shards of a file that is cut over several: its name says which bytes these are.
+      entry.name += ".bytes-" + std::to_string(target.offset) + "-" + std::to_string(target.offset + target.size);
     }
+    entry.size = target.size;
     LLMC_ASSIGN(handle_, tree_.create(entry));
     at_ = 0;
     return {};
@@ -159,7 +162,6 @@ Status PartSink::enter(const Part& part) {
   piece_hash_ = Sha256();
   if (open_ == part.target || lost_.count(part.target)) return {};
   LLMC_TRY(close_target());
-  if (part.offset > 0) return lose(part.target, "its beginning is in a shard that was not asked for");
   open_ = part.target;
   done_ = 0;
   deflated_.clear();

@@ -120,16 +120,16 @@ class Selector {
         continue;
       }
       // Pieces of one entry that follow each other are one target.
-      const bool goes_on = e.offset > 0 && !out_.targets.empty() && out_.targets.back().record < 0 &&
-                           last_name_ == e.entry.name;
+      const bool goes_on = e.offset > 0 && !out_.targets.empty() && last_name_ == e.entry.name &&
+                           out_.targets.back().offset + out_.targets.back().size == e.offset;
       if (!goes_on) {
-        // Without its beginning a file is not given back as a file, but its text can be.
-        out_.targets.push_back({shard, i, -1, "", e.entry.size, 0});
+        out_.targets.push_back({shard, i, -1, "", e.offset, 0, 0});
         last_name_ = e.entry.name;
       }
       if (e.size == 0) continue;
+      out_.targets.back().size += e.size;
       const uint64_t begin = base + e.shard_offset;
-      out_.parts.push_back({begin, begin + e.size, e.offset, static_cast<uint32_t>(out_.targets.size() - 1), shard, i, true});
+      out_.parts.push_back({begin, begin + e.size, static_cast<uint32_t>(out_.targets.size() - 1), shard, i, true});
     }
     return {};
   }
@@ -141,12 +141,12 @@ class Selector {
     for (uint64_t n = e.first_record; records.next(&record); ++n) {
       const std::string name = record_name(e.entry, record, n);
       if (!wanted(name)) continue;
-      out_.targets.push_back({shard, index, static_cast<int64_t>(n), name, record.length, record.method});
+      out_.targets.push_back({shard, index, static_cast<int64_t>(n), name, 0, record.length, record.method});
       last_name_.clear();
       if (record.length == 0) continue;
       const uint64_t in_entry = e.records_base + record.offset;
       const uint64_t begin = base + e.shard_offset + (in_entry - e.offset);
-      out_.parts.push_back({begin, begin + record.length, 0, static_cast<uint32_t>(out_.targets.size() - 1), shard, index, false});
+      out_.parts.push_back({begin, begin + record.length, static_cast<uint32_t>(out_.targets.size() - 1), shard, index, false});
     }
     return {};
   }
@@ -170,9 +170,9 @@ class Selector {
     }
     // What is given back is a stretch of text, whatever it belongs to.
     const uint64_t begin = origin + from, end = origin + to;
-    out_.targets.assign(1, {0, 0, -1, "range", end - begin, 0});
+    out_.targets.assign(1, {0, 0, -1, "range", 0, end - begin, 0});
     out_.parts.clear();
-    if (begin < end) out_.parts.push_back({begin, end, 0, 0, 0, 0, false});
+    if (begin < end) out_.parts.push_back({begin, end, 0, 0, 0, false});
     return {};
   }
 

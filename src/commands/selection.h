@@ -28,6 +28,7 @@ struct Target {
   uint32_t entry = 0;     // in that shard's index
   int64_t record = -1;    // number in the entry, from 0; -1: the entry itself
   std::string name;       // of a record: as `list --documents` prints it
+  uint64_t offset = 0;    // of its first byte here in the entry: not 0 where a shard was left out
   uint64_t size = 0;      // bytes of text
   uint8_t method = 0;     // 8: a deflated zip member
 };
@@ -35,7 +36,6 @@ struct Target {
 // A stretch of text that belongs to one target.
 struct Part {
   uint64_t begin = 0, end = 0;  // in the archive's text
-  uint64_t offset = 0;          // of `begin` in its target
   uint32_t target = 0;          // index into Selected::targets
   uint32_t shard = 0, entry = 0;
   bool piece = false;           // all of the entry's piece in that shard: its SHA-256 is known

@@ -49,7 +49,7 @@ TEST(BadInput, NotAnArchive) {
   for (const char* verb : {"list", "info", "verify", "verify --data"}) {
     expect_error(std::string(verb) + " " + (dir / "text.h5"), 20, "text.h5");
     expect_error(std::string(verb) + " " + (dir / "empty.h5"), 20, "empty.h5");
-    expect_error(std::string(verb) + " " + (dir / "folder"), 10, "folder");
+    expect_error(std::string(verb) + " " + (dir / "folder"), 20, "folder");
     expect_error(std::string(verb) + " " + (dir / "nowhere.h5"), 10, "nowhere.h5");
   }
   expect_error("extract " + (dir / "text.h5") + " -o " + (dir / "out"), 20, "text.h5");
@@ -137,8 +137,8 @@ TEST(BadInput, InputThatChangesWhileRead) {
   const TempDir dir;
   spill(dir / "in/a.txt", cut("code.txt", 30000));
   spill(dir / "in/b.txt", cut("wiki.txt", 30000));
-  // The first result waits 2 s: time to change what has not been read.
-  const Outcome outcome = shell("(sleep 1; echo more >>" + (dir / "in/b.txt") + ") & LLMC_FAULT=corpus.read:1:delay " + product() +
+  // It waits 2 s between planning and reading.
+  const Outcome outcome = shell("(sleep 1; echo more >>" + (dir / "in/b.txt") + ") & LLMC_FAULT=plan.saved:1:delay " + product() +
                                 " compress " + (dir / "in") + " -o " + (dir / "a.h5"));
   EXPECT_EXIT_CODE(outcome, 1);
   EXPECT_NE(outcome.err.find("b.txt"), std::string::npos) << outcome.err;

@@ -9,6 +9,17 @@
 
 namespace llmc::test {
 
+// Lets mpirun start as root and with more ranks than cores, wherever the test is started from.
+inline const bool mpi_allowed = [] {
+  for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe",
+                           "OMPI_MCA_mpi_yield_when_idle"}) {
+    setenv(name, "1", 1);
+  }
+  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 1);
+  setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 1);
+  return true;
+}();
+
 inline std::string product() { return quoted(LLMC_BINARY_DIR "/llmc-batch"); }
 inline std::string text_file(const std::string& name) { return std::string(LLMC_SOURCE_DIR "/tests/data/text/") + name; }
 

@@ -56,9 +56,14 @@ TEST_F(Resume, FailedAtEveryFaultPoint) {
   for (std::string name; names >> name;) {
     const std::string out = dir / ("set" + std::to_string(number++));
     const Outcome failed = shell("LLMC_FAULT=" + name + ":1:error " + product() + " " + arguments(out));
-    EXPECT_EXIT_CODE(failed, 1) << name;
     EXPECT_NE(failed.err.find("injected"), std::string::npos) << name << failed.err;
-    expect_completes(out, name);
+    if (name == "corpus.read") {
+      // An input that cannot be read is left out by name, and the rest is archived.
+      EXPECT_EXIT_CODE(failed, 3);
+    } else {
+      EXPECT_EXIT_CODE(failed, 1) << name;
+      expect_completes(out, name);
+    }
     fs::remove_all(out);
   }
 }
@@ -76,7 +81,7 @@ TEST_F(Resume, AnotherPlanIsRefused) {
 
 TEST_F(Resume, DrainsOnRequest) {
   const std::string out = dir / "set";
-  const Outcome drained = shell("LLMC_FAULT=dispatch.result:2:delay " + product() + " " + arguments(out) + " --threads 1 --streams 1 & p=$!; sleep 1; kill -USR1 $p; wait $p");
+  const Outcome drained = shell("LLMC_FAULT=dispatch.result:2:delay " + product() + " " + arguments(out) + " & p=$!; sleep 1; kill -USR1 $p; wait $p");
   // A fast machine may be done before the signal comes.
   if (drained.code != 0) EXPECT_EXIT_CODE(drained, 75);
   expect_completes(out, "drained");
@@ -87,7 +92,7 @@ TEST_F(Resume, TwoAtOnceAreKeptApart) {
   const Outcome second = shell("LLMC_FAULT=dispatch.result:1:delay " + product() + " " + arguments(out) + " & p=$!; sleep 1; " +
                                product() + " " + arguments(out) + "; code=$?; wait $p; exit $code");
   EXPECT_EXIT_CODE(second, 11);
-  EXPECT_NE(second.err.find("pid"), std::string::npos) << second.err;
+  EXPECT_NE(second.err.find("in use by process"), std::string::npos) << second.err;
   expect_completes(out, "locked");
 }
 
@@ -100,6 +105,7 @@ TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
     const std::string wait = "sleep 0." + std::to_string(2 + i % 9) + "; ";
     const std::string victim = i % 3 == 2 ? "kill -9 $p" : "kill -9 $(pgrep -P $p | " + std::string(i % 3 ? "head" : "tail") + " -n 1)";
     const Outcome outcome = shell("mpirun --oversubscribe -n 3 " + product() + " " + arguments(out) + " & p=$!; " + wait + victim + " 2>/dev/null; wait $p");
+    ASSERT_EQ(outcome.err.find("run as root"), std::string::npos) << "mpirun did not start at all";
     killed += outcome.code != 0;
     // What mpirun leaves behind ends by itself; the lock goes with it.
     Outcome again;

@@ -83,6 +83,9 @@ TEST_F(Selection, ShardsOfASet) {
   EXPECT_TRUE(joined == get("", set));
   EXPECT_TRUE(get("--shard 1-2,0", set) == get("--shard 0", set) + get("--shard 1", set) + get("--shard 2", set));
   EXPECT_EXIT_CODE(llmc("extract " + set + " -o - --shard 999"), 2);
+  // To a folder, a file that is cut over shards comes as what these hold of it.
+  ASSERT_EXIT_CODE(llmc("extract " + set + " -o " + (*dir_ / "first") + " --shard 0"), 0);
+  EXPECT_TRUE(slurp(*dir_ / "first/a/one.txt.bytes-0-4096") == in("a/one.txt").substr(0, 4096));
 }
 
 TEST_F(Selection, ListNamesWhatExtractTakes) {
