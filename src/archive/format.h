@@ -23,6 +23,7 @@ inline constexpr uint32_t cd_values_version = 1;
 
 // Bounds that readers enforce before they take memory, and writers so that readers can.
 inline constexpr uint64_t max_index_bytes = uint64_t{1} << 30;
+inline constexpr uint64_t max_stored_index_bytes = max_index_bytes + (max_index_bytes >> 7);  // zstd may add a little
 inline constexpr uint64_t max_manifest_bytes = uint64_t{1} << 29;
 
 inline constexpr const char* manifest_name = "manifest.json";

@@ -70,6 +70,8 @@ Result<ArchiveReader> ArchiveReader::open(const fs::path& path) {
     if (fs::exists(path / ".work", error) || fs::exists(path / shard_name(0), error)) {
       return Status(Code::missing, name + ": was never finished (no manifest.json); run compress --resume");
     }
+    // Killed between the making of the folder and of its work folder.
+    if (fs::is_empty(path, error)) return Status(Code::missing, name + ": an empty folder, no archive");
     return Status(Code::corrupt, name + ": a folder without manifest.json, not an archive");
   }
   for (size_t i = 0; i < manifest->shards.size(); ++i) {

@@ -169,7 +169,7 @@ Status SetWriter::prepare(const SetOptions& options) {
   } else {
     LLMC_TRY(look_for_finished(options));
   }
-  if (finished_) return {};
+  if (finished_) return remove_work();  // a kill right after the commit leaves one
 
   auto saved = Plan::load(paths_.plan);
   if (saved.ok()) {
@@ -303,11 +303,7 @@ Status SetWriter::commit(uint32_t shard) {
 }
 
 Result<SetSummary> SetWriter::finish() {
-  if (finished_) {
-    SetSummary summary;
-    LLMC_TRY(remove_work());
-    return summary;
-  }
+  if (finished_) return summarize();
   uint64_t chunks = 0, digests = 0;
   std::string first;
   for (uint32_t s = 0; s < committed_.size(); ++s) {
@@ -402,6 +398,30 @@ Result<SetSummary> SetWriter::commit_set() {
   LLMC_TRY(fault_point("archive.manifest"));
   LLMC_TRY(rename_durable(temporary, paths_.manifest));
   summary.file_bytes += text.size();
+  return summary;
+}
+
+Result<SetSummary> SetWriter::summarize() const {
+  LLMC_ASSIGN(ArchiveReader reader, ArchiveReader::open(paths_.out));
+  SetSummary summary;
+  summary.shards = reader.shards().size();
+  summary.chunks = reader.chunks();
+  summary.text_bytes = reader.text_bytes();
+  for (const auto& shard : reader.shards()) summary.file_bytes += shard.file_bytes;
+  if (const Manifest* manifest = reader.manifest()) {
+    summary.tokens = manifest->tokens;
+    summary.coded_bytes = manifest->coded_bytes;
+    summary.content = manifest->content;
+    std::error_code error;
+    summary.file_bytes += fs::file_size(paths_.manifest, error);
+    return summary;
+  }
+  LLMC_ASSIGN(const auto shard, reader.shard(0));
+  for (const IndexChunk& c : shard->index().chunks) {
+    summary.tokens += c.tokens;
+    summary.coded_bytes += c.frame_size;
+  }
+  LLMC_ASSIGN(summary.content, reader.content_digest());
   return summary;
 }
 

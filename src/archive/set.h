@@ -61,7 +61,7 @@ class SetWriter {
   static Result<Plan> saved_plan(const std::filesystem::path& output);
 
   const Plan& plan() const { return *plan_; }
-  // A finished archive of this plan was found: nothing is to be done, finish() only tidies up.
+  // A finished archive of this plan was found: nothing is to be done.
   bool finished() const { return finished_; }
   bool resumed() const { return resumed_; }
   bool committed(uint32_t shard) const { return finished_ || committed_[shard]; }
@@ -103,6 +103,7 @@ class SetWriter {
   Status commit(uint32_t shard);
   Status commit_if_complete(uint32_t shard);
   Result<SetSummary> commit_set();
+  Result<SetSummary> summarize() const;
   Status remove_work();
   void undo_folders();
 

@@ -112,7 +112,7 @@ Result<UserBlock> UserBlock::parse(ByteView bytes, uint64_t file_bytes, const st
                      b.chunk_bytes >= 1 && b.chunk_bytes <= max_chunk_bytes && b.chunks == chunks &&
                      b.chunks <= file_bytes / frame_header_bytes && b.index_offset >= user_block_bytes &&
                      b.index_offset <= file_bytes && b.index_bytes >= 1 &&
-                     b.index_bytes <= file_bytes - b.index_offset &&
+                     b.index_bytes <= file_bytes - b.index_offset && b.index_bytes <= max_stored_index_bytes &&
                      b.index_plain_bytes <= max_index_bytes;
   if (!sound) return refuse("the user block contradicts itself");
   return b;

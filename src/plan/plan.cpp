@@ -69,7 +69,7 @@ Status Plan::check_entries() const {
     }
     const bool link = e.kind == Entry::Kind::symlink;
     if (link != !e.target.empty() || e.target.size() > max_name_bytes || e.target.find('\0') != std::string::npos) {
-      return refuse(printable(e.name) + ": only a symbolic link has a target, of 1 to 65535 bytes");
+      return refuse(printable(e.name) + ": only a symbolic link has a target, of 1 to 4095 bytes");
     }
     if (e.records_kind == RecordKind::whole && (e.records.count != 0 || !e.records.packed.empty())) {
       return refuse(printable(e.name) + ": a whole file has no records");
@@ -158,7 +158,7 @@ Status Plan::cut_records() {
       uint64_t packed = 0;
       size_t at = p;
       while (reader.next(&record)) {
-        if (record.offset > e.size || record.length > e.size - record.offset || record.name.size() > max_name_bytes) {
+        if (record.offset > e.size || record.length > e.size - record.offset) {
           return {Code::usage, printable(e.name) + ": record " + std::to_string(number) + " does not lie in the file"};
         }
         while (at + 1 < end && record.offset >= pieces_[at + 1].offset) {

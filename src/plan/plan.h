@@ -27,8 +27,8 @@ namespace llmc {
 inline constexpr uint64_t max_shards = 1'000'000;
 inline constexpr uint32_t max_plan_chunk_bytes = 1u << 30;
 inline constexpr uint64_t max_shard_chunks = 0xFFFFFFFE;  // 0xFFFFFFFF marks "any chunk" in frames
-inline constexpr uint64_t max_shard_pieces = 1u << 24;
-inline constexpr size_t max_name_bytes = 65535;           // names of entries and targets of links
+inline constexpr uint64_t max_shard_pieces = 1u << 20;     // entries, whole or cut; the next one opens a shard
+inline constexpr size_t max_name_bytes = 4095;             // names of entries and targets of links: PATH_MAX
 inline constexpr size_t max_parameter_bytes = 512;  // they travel in HDF5 filter values as well
 inline constexpr size_t max_model_name_bytes = 255;
 

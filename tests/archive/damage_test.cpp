@@ -28,9 +28,9 @@ bool examine(const fs::path& path, const std::string& expected, const std::strin
   std::string text;
   const Status status = read_text(path, &text);
   if (status.ok()) {
-    EXPECT_EQ(text, expected) << context;
+    EXPECT_TRUE(text == expected) << context;
   } else {
-    EXPECT_EQ(text, expected.substr(0, text.size())) << context;
+    EXPECT_TRUE(text == expected.substr(0, text.size())) << context;
     EXPECT_FALSE(status.message().empty());
   }
   auto report = verify_archive(path);
@@ -261,7 +261,7 @@ TEST_F(Damage, ForgedUserBlocks) {
     overwrite(bad_, bad);
     std::string text;
     if (read_text(bad_, &text).ok() && ArchiveReader::open(bad_)->chunk_bytes() == 512) {
-      ASSERT_EQ(text, corpus_.text);  // what does not take part in reading may say anything
+      ASSERT_TRUE(text == corpus_.text);  // what does not take part in reading may say anything
     }
     (void)verify_archive(bad_);
   }
@@ -337,6 +337,8 @@ TEST_F(Damage, NotAnArchive) {
   EXPECT_EQ(status.code(), Code::corrupt);
   EXPECT_NE(status.message().find("bad.h5: not an archive"), std::string::npos) << status.message();
   fs::create_directory(dir_ / "folder");
+  EXPECT_EQ(ArchiveReader::open(dir_ / "folder").status().code(), Code::missing) << "empty";
+  overwrite(dir_ / "folder/x", as_bytes("y"));
   EXPECT_EQ(ArchiveReader::open(dir_ / "folder").status().code(), Code::corrupt);
   EXPECT_EQ(ArchiveReader::open("/dev/null").status().code(), Code::corrupt);
   // As text-mode FTP leaves a file.
@@ -353,7 +355,7 @@ TEST_F(Damage, HDF5MetadataIsNamedAndNotNeeded) {
   overwrite(bad_, bad);
   std::string text;
   LLMC_ASSERT_OK(read_text(bad_, &text));
-  EXPECT_EQ(text, corpus_.text);
+  EXPECT_TRUE(text == corpus_.text);
   auto report = verify_archive(bad_);
   ASSERT_TRUE(report.ok());
   ASSERT_EQ(report->findings.size(), 1u);

@@ -47,7 +47,7 @@ void check_state(const fs::path& out, const std::string& context) {
     EXPECT_TRUE(report->sound()) << context << ": " << report->findings.at(0).describe();
     std::string text;
     EXPECT_TRUE(read_text(out, &text).ok()) << context;
-    EXPECT_EQ(text, corpus_for(out).text) << context;
+    EXPECT_TRUE(text == corpus_for(out).text) << context;
   } else {
     EXPECT_EQ(report.status().code(), Code::missing) << context << ": " << report.status().message();
   }
@@ -215,7 +215,8 @@ TEST(Resume, FinishedArchives) {
   for (const std::string layout : {"set", "one.h5"}) {
     const fs::path out = dir / layout;
     const Corpus c = corpus_for(layout);
-    LLMC_ASSERT_OK(compress(out, c));
+    SetSummary summary;
+    LLMC_ASSERT_OK(compress(out, c, 0, SetMode::create, &summary));
     const auto expected = contents(out);
     EXPECT_EQ(compress(out, c).code(), Code::failure) << "no silent overwriting";
     EXPECT_FALSE(fs::exists(SetPaths(out).work));
@@ -226,17 +227,22 @@ TEST(Resume, FinishedArchives) {
       ASSERT_TRUE(set.ok()) << set.status().message();
       EXPECT_TRUE((*set)->finished());
       EXPECT_TRUE((*set)->have(0, 0));
-      EXPECT_TRUE((*set)->finish().ok());
+      auto again = (*set)->finish();
+      ASSERT_TRUE(again.ok()) << again.status().message();
+      EXPECT_EQ(again->content, summary.content);
+      EXPECT_EQ(again->file_bytes, summary.file_bytes);
+      EXPECT_EQ(again->coded_bytes, summary.coded_bytes);
+      EXPECT_EQ(again->chunks, summary.chunks);
     }
     Corpus other = c;
     other.entries[1].mode = 0600;
     EXPECT_EQ(SetWriter::open(out, other.plan(), resume).status().code(), Code::failure);
-    EXPECT_EQ(contents(out), expected);
+    EXPECT_TRUE(contents(out) == expected);
     EXPECT_FALSE(fs::exists(SetPaths(out).work));
     LLMC_ASSERT_OK(compress(out, other, 0, SetMode::replace));
     EXPECT_NE(contents(out), expected);
     LLMC_ASSERT_OK(compress(out, c, 0, SetMode::replace));
-    EXPECT_EQ(contents(out), expected);
+    EXPECT_TRUE(contents(out) == expected);
   }
 }
 
@@ -249,7 +255,7 @@ TEST(Resume, TouchesNothingOfOthers) {
   const Status status = compress(dir / "mine", c);
   EXPECT_EQ(status.code(), Code::failure);
   EXPECT_NE(status.message().find("thesis.txt"), std::string::npos) << status.message();
-  EXPECT_EQ(contents(dir / "mine"), before);
+  EXPECT_TRUE(contents(dir / "mine") == before);
   // Not even with force, but for names that are ours.
   LLMC_ASSERT_OK(write_file_atomic(dir / "x.h5", as_bytes("a file of somebody")));
   EXPECT_EQ(compress(dir / "x.h5", mixed_corpus(0)).code(), Code::failure);
@@ -277,7 +283,7 @@ TEST(Resume, ADamagedShardIsMadeAgain) {
   begin(dir / "out", c, 2, 0);
   fs::resize_file(dir / "out/shard-000001.h5", 700);
   LLMC_ASSERT_OK(compress(dir / "out", c));
-  EXPECT_EQ(contents(dir / "out"), contents(dir / "good"));
+  EXPECT_TRUE(contents(dir / "out") == contents(dir / "good"));
 }
 
 TEST(Resume, FullDisk) {

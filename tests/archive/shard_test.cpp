@@ -22,7 +22,7 @@ TEST(Archive, SetComesBack) {
 
   std::string text;
   LLMC_ASSERT_OK(read_text(dir / "out", &text));
-  EXPECT_EQ(text, c.text);
+  EXPECT_TRUE(text == c.text);
 
   auto reader = ArchiveReader::open(dir / "out");
   ASSERT_TRUE(reader.ok()) << reader.status().message();
@@ -77,7 +77,7 @@ TEST(Archive, OneFile) {
   EXPECT_FALSE(fs::exists(dir / "x.h5.work"));
   std::string text;
   LLMC_ASSERT_OK(read_text(dir / "x.h5", &text));
-  EXPECT_EQ(text, c.text);
+  EXPECT_TRUE(text == c.text);
   LLMC_ASSERT_OK(check_hdf5_view(dir / "x.h5"));
   EXPECT_TRUE(verify_archive(dir / "x.h5")->sound());
   EXPECT_EQ(*ArchiveReader::open(dir / "x.h5")->content_digest(), summary.content);
@@ -92,7 +92,7 @@ TEST(Archive, AShardOfASetIsAnArchive) {
   LLMC_ASSERT_OK(compress(dir / "out", c));
   std::string text;
   LLMC_ASSERT_OK(read_text(dir / "out/shard-000002.h5", &text));
-  EXPECT_EQ(text, c.text.substr(plan.shards()[2].text_offset, plan.shards()[2].text_size));
+  EXPECT_TRUE(text == c.text.substr(plan.shards()[2].text_offset, plan.shards()[2].text_size));
   EXPECT_EQ(ArchiveReader::open(dir / "out/shard-000002.h5")->shards()[0].number, 2u);
 }
 
@@ -104,7 +104,7 @@ TEST(Archive, BytesDoNotDependOnTheOrderOfArrival) {
   for (uint64_t order = 1; order <= 8; ++order) {
     const fs::path out = dir / std::to_string(order);
     LLMC_ASSERT_OK(compress(out, c, order));
-    ASSERT_EQ(contents(out), expected) << order;
+    ASSERT_TRUE(contents(out) == expected) << order;
   }
 }
 
@@ -143,7 +143,7 @@ TEST(Archive, NamesAndRanges) {
       }
       text += part.substr(span.begin - plan.chunk_offset(span.first_chunk), span.end - span.begin);
     }
-    ASSERT_EQ(text, c.text.substr(begin, end - begin));
+    ASSERT_TRUE(text == c.text.substr(begin, end - begin));
   }
   EXPECT_EQ(reader.spans(0, c.text.size() + 1).status().code(), Code::usage);
   EXPECT_EQ(reader.spans(2, 1).status().code(), Code::usage);
