@@ -208,6 +208,29 @@ TEST(Dispatch, AThreadThatStandsStillLosesItsLeaseAlthoughItsNeighbourMoves) {
   EXPECT_GE(s.report.counts.reissued, 1u);
 }
 
+TEST(Dispatch, AStalledTaskGoesToAnotherWorkerAlthoughItsOwnHasMoreRoom) {
+  Simulation s;
+  s.machines = {machine(2, 8, 10), machine(1, 2, 1)};
+  s.machines[0].hangs = [](uint64_t id) { return id == 0; };
+  s.job.sizes.assign(3, 30);
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.job.finished_by[0], 2);
+  EXPECT_EQ(s.report.counts.reissued, 1u);
+}
+
+TEST(Dispatch, ManyWorkersAndTasks) {
+  Simulation s;
+  s.machines.assign(200, machine(2, 16, 100));
+  s.job.sizes.assign(40000, 1000);
+  s.dt = 500ms;
+  s.options.in_flight_bytes = uint64_t{1} << 40;
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.job.finished_by.size(), 40000u);
+  EXPECT_LT(s.took, 160s);  // 125 s of work for each stream
+}
+
 TEST(Dispatch, ATaskOnWhichEveryWorkerHangsIsReported) {
   Simulation s;
   s.machines.assign(4, machine(2, 4, 10));
