@@ -25,7 +25,7 @@ TEST(Lock, OneHolderWhoIsNamed) {
   const Status second = Lock::acquire(dir / "lock").status();
   EXPECT_EQ(second.code(), Code::locked);
   EXPECT_NE(second.message().find("process " + std::to_string(::getpid())), std::string::npos) << second.message();
-  EXPECT_EQ(Lock::acquire(dir / "lock", true).status().code(), Code::locked) << "a living holder cannot be pushed aside";
+  EXPECT_EQ(Lock::acquire(dir / "lock", true).status().code(), Code::locked) << "its holder lives";
   lock->release();
   EXPECT_FALSE(fs::exists(dir / "lock"));
   EXPECT_EQ(Lock::read(dir / "lock").status().code(), Code::missing);

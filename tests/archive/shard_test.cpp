@@ -1,7 +1,6 @@
 // What an archive holds, that its bytes are always the same, and how many they are.
 #include <cstdio>
 #include <chrono>
-#include <cstdlib>
 
 #include "archive/format.h"
 #include "archive/verify.h"
@@ -253,41 +252,6 @@ TEST(Archive, StaysWithinItsBudget) {
     EXPECT_LE(o.bytes, o.budget);
     EXPECT_TRUE(verify_archive(out)->sound());
   }
-}
-
-TEST(Archive, H5pyOpensIt) {
-  const char* from_environment = std::getenv("LLMC_PYTHON");
-  const std::string python = from_environment ? from_environment : LLMC_PYTHON;
-  if (python.empty() || std::system((python + " -c 'import h5py' 2> /dev/null").c_str()) != 0) {
-    GTEST_SKIP() << "not run: no Python with h5py";
-  }
-  TempDir dir;
-  const Corpus c = mixed_corpus(0);
-  LLMC_ASSERT_OK(compress(dir / "x.h5", c));
-  const auto shard = ShardFile::open(dir / "x.h5");
-  ASSERT_TRUE(shard.ok());
-  LLMC_ASSERT_OK(write_file_atomic(dir / "t.py", as_bytes(R"(
-import sys, hashlib, h5py
-path, size, chunk, index = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-f = h5py.File(path, 'r')
-assert sorted(f) == ['index', 'text'], sorted(f)
-assert f['text'].shape == (size,) and f['text'].chunks == (chunk,), (f['text'].shape, f['text'].chunks)
-assert f['text'].dtype == 'u1' and f.userblock_size == 512
-assert hashlib.sha256(f['index'][:].tobytes()).hexdigest() == index
-mask, frame = f['text'].id.read_direct_chunk((chunk,))
-assert mask == 0 and frame[:4] == b'\x8cLCF', (mask, frame[:4])
-assert list(f['text']._filters) == ['51773']
-try:
-    f['text'][0:1]
-except OSError:
-    pass
-else:
-    raise SystemExit('read without a plugin')
-print('h5py', h5py.version.version, 'HDF5', h5py.version.hdf5_version)
-)")));
-  const std::string command = python + " " + (dir / "t.py").string() + " " + (dir / "x.h5").string() + " " +
-                              std::to_string(c.text.size()) + " 512 " + to_hex(shard->block().index);
-  EXPECT_EQ(std::system(("HDF5_PLUGIN_PATH=" + dir.path().string() + " " + command).c_str()), 0) << command;
 }
 
 }  // namespace
