@@ -187,8 +187,8 @@ def notes(results):
     lines = [
         f"Compressed by {ranks(results['ranks'])}, extracted in a new process by {ranks(results['extract_ranks'])}, "
         "compared byte for byte: all equal.",
-        "Bytes are whole archives on disk; the model is not in them: it is part of the program"
-        + (" (or the file that --model names)." if results["model_file"] else "."),
+        "Bytes are whole archives on disk. The model is not in them: it is part of "
+        + (results["model_file"] or "the program") + f", {results['model_bytes']:,} bytes.",
         "KB/s: 1000 plain bytes per second of the whole process. Times of the others are in results.json.",
         f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {results['version'].splitlines()[0] if results['version'] else 'unknown version'}; "
         f"model {results['model'] or 'unknown'}",
@@ -227,6 +227,7 @@ def main():
     back = os.path.join(out, "back")
     results = {"when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "machine": machine(),
                "version": output_of([options.binary, "--version"]), "model_file": options.model, "model": "",
+               "model_bytes": os.path.getsize(options.model or options.binary),
                "ranks": options.ranks, "extract_ranks": options.extract_ranks, "peers": peers, "together": None, "files": []}
     archive = ""
     if not options.no_together:
