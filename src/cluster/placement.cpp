@@ -138,7 +138,9 @@ Result<Placement> place(Comm& comm, int threads, Comm::Duration deadline) {
   std::vector<Rank> ranks(comm.size());
   ByteReader in(all);
   for (Rank& rank : ranks) {
-    if (!get(in, &rank.cores) || !get(in, &rank.launcher)) return Status(Code::failure, "the ranks do not agree on how they are placed");
+    if (!get(in, &rank.cores) || !get(in, &rank.launcher)) {
+      return Status(Code::failure, "the ranks do not agree on how they are placed");
+    }
   }
   Placement p;
   p.ranks_here = static_cast<int>(node.size());
@@ -156,8 +158,8 @@ Result<Placement> place(Comm& comm, int threads, Comm::Duration deadline) {
     free.insert(ranks[rank].launcher.begin(), ranks[rank].launcher.end());
   }
   // A default binding that leaves cores idle is undone, by all workers of the machine alike.
-  if (p.worker && free.size() > used.size() && std::includes(free.begin(), free.end(), used.begin(), used.end()) &&
-      set_affinity({free.begin(), free.end()})) {
+  const bool idle = free.size() > used.size() && std::includes(free.begin(), free.end(), used.begin(), used.end());
+  if (p.worker && idle && set_affinity({free.begin(), free.end()})) {
     cores.assign(cores.size(), {free.begin(), free.end()});
     used = free;
   }
@@ -168,8 +170,8 @@ Result<Placement> place(Comm& comm, int threads, Comm::Duration deadline) {
   const int online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   const int usable = quota > 0 ? std::min(online, quota) : online;
   if (p.worker && p.worker_index == 0 && threads == 0 && static_cast<int>(used.size()) < usable) {
-    p.note = fmt::format("the workers of this machine are bound to {} of its {} cores; mpirun --bind-to none frees the others",
-                         used.size(), usable);
+    p.note = fmt::format("the workers of this machine are bound to {} of its {} cores; mpirun --bind-to none frees "
+                         "the others", used.size(), usable);
   }
   return p;
 }

@@ -36,7 +36,8 @@ std::optional<std::chrono::seconds> time_left(std::chrono::system_clock::time_po
   if (error != std::errc() || rest != digits.data() + digits.size() || end <= 0 || end >= int64_t{1} << 32) {
     return std::nullopt;
   }
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::time_point(std::chrono::seconds(end)) - now);
+  const std::chrono::system_clock::time_point at{std::chrono::seconds(end)};
+  return std::chrono::floor<std::chrono::seconds>(at - now);
 }
 
 std::string host_name() {

@@ -182,13 +182,14 @@ class MpiComm : public Comm {
     sizes->mine = bytes.size();
     if (rank_ == root) sizes->all.resize(size_);
     MPI_Request request;
-    LLMC_TRY(collective(MPI_Igather(&sizes->mine, 1, MPI_UINT64_T, sizes->all.data(), 1, MPI_UINT64_T, root, collectives_,
-                                    &request),
-                        &request, end, what, sizes));
+    const int begun = MPI_Igather(&sizes->mine, 1, MPI_UINT64_T, sizes->all.data(), 1, MPI_UINT64_T, root, collectives_,
+                                  &request);
+    LLMC_TRY(collective(begun, &request, end, what, sizes));
     // The parts themselves one to one: Gatherv counts their sum in int.
     auto part = std::make_shared<Bytes>(std::move(bytes));
     if (rank_ != root) {
-      const int error = MPI_Isend(part->data(), static_cast<int>(part->size()), MPI_BYTE, root, 0, collectives_, &request);
+      const int count = static_cast<int>(part->size());
+      const int error = MPI_Isend(part->data(), count, MPI_BYTE, root, 0, collectives_, &request);
       LLMC_TRY(collective(error, &request, end, what, part, part->size()));
       return std::vector<Bytes>();
     }
@@ -199,7 +200,8 @@ class MpiComm : public Comm {
         continue;
       }
       auto in = std::make_shared<Bytes>(sizes->all[from]);
-      const int error = MPI_Irecv(in->data(), static_cast<int>(in->size()), MPI_BYTE, from, 0, collectives_, &request);
+      const int count = static_cast<int>(in->size());
+      const int error = MPI_Irecv(in->data(), count, MPI_BYTE, from, 0, collectives_, &request);
       LLMC_TRY(collective(error, &request, end, "gather from rank " + std::to_string(from), in, in->size()));
       parts[from] = std::move(*in);
     }

@@ -92,7 +92,8 @@ class ThreadComm : public Comm {
     LLMC_TRY(alive());
     const CommFaults& f = world_->faults;
     const Time now = world_->now();
-    uint64_t dice = mix(mix(f.seed ^ mix(static_cast<uint64_t>(rank_) << 32 | static_cast<uint32_t>(to))) + sent_[to]++);
+    const uint64_t pair = static_cast<uint64_t>(rank_) << 32 | static_cast<uint32_t>(to);
+    uint64_t dice = mix(mix(f.seed ^ mix(pair)) + sent_[to]++);
     auto roll = [&dice](double chance) {
       dice = mix(dice);
       return unit(dice) < chance;

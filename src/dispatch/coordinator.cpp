@@ -241,7 +241,8 @@ Status Coordinator::advance(bool inbox_empty) {
   }
   // A coordinator that was away (a slow disk under the job) first hears what the workers did
   // meanwhile; but one that is always slow must not put expiry off for ever.
-  const bool was_away = !inbox_empty || now_ - last_turn_ > std::min<Duration>(options_.lease_timeout / 4, milliseconds(500));
+  const Duration long_turn = std::min<Duration>(options_.lease_timeout / 4, milliseconds(500));
+  const bool was_away = !inbox_empty || now_ - last_turn_ > long_turn;
   if (!was_away || ++skipped_expiries_ > 10) {
     skipped_expiries_ = 0;
     LLMC_TRY(expire());
@@ -268,8 +269,9 @@ Status Coordinator::drain() {
   bool pulled = false;
   if (tasks_.empty()) LLMC_TRY(pull(&pulled));
   if (exhausted_ && tasks_.empty()) return {};
-  return {Code::drained, counts_.running ? "drained on request; some tasks did not end in time and are left for the next run"
-                                         : "drained on request; the rest is left for the next run"};
+  return {Code::drained, counts_.running
+                             ? "drained on request; some tasks did not end in time and are left for the next run"
+                             : "drained on request; the rest is left for the next run"};
 }
 
 Status Coordinator::expire() {
@@ -321,8 +323,8 @@ Status Coordinator::expire_leases(int rank, bool all) {
     // A task that makes worker after worker stand still is the task's fault; one that only
     // waited there has more patience with it.
     if (state.leases.empty() && (state.stalls >= options_.max_leases || state.expiries >= 8 * options_.max_leases)) {
-      const Status why(Code::failure, fmt::format("no progress for {:.0f} s, {} times", in_seconds(options_.lease_timeout),
-                                                  state.expiries));
+      const double limit = in_seconds(options_.lease_timeout);
+      const Status why(Code::failure, fmt::format("no progress for {:.0f} s, {} times", limit, state.expiries));
       LLMC_TRY(give_up(state.task.id, rank, why));
     }
   }

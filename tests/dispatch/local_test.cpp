@@ -49,7 +49,9 @@ TEST(Local, FatalFailuresEndTheJob) {
     ToyJob job(1000);
     ToyProcessor processor;
     if (way == 0) processor.start_status = Status(Code::model, "wrong model");
-    if (way == 1) processor.outcome = [](uint64_t id) { return id == 30 ? Status(Code::model, "wrong model") : Status(); };
+    if (way == 1) {
+      processor.outcome = [](uint64_t id) { return id == 30 ? Status(Code::model, "wrong model") : Status(); };
+    }
     if (way == 2) processor.outcome = [](uint64_t id) -> Status { throw std::runtime_error("wrong model"); };
     CoordinatorReport report;
     const Status s = run_local(job, processor, coordinator_options(), worker_options(), &report);

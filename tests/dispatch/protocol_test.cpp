@@ -67,7 +67,8 @@ TEST(Protocol, MessagesComeBack) {
   EXPECT_EQ(outcomes[1].status.message(), "too hot");
 
   Status why;
-  ASSERT_TRUE(parse(encode(Header{7}, Status(Code::model, "no")), &why, [](auto& in, auto* o) { return decode(in, o); }));
+  ASSERT_TRUE(parse(encode(Header{7}, Status(Code::model, "no")), &why,
+                    [](auto& in, auto* o) { return decode(in, o); }));
   EXPECT_EQ(why.code(), Code::model);
   std::vector<uint64_t> numbers;
   ASSERT_TRUE(parse(encode(Header{7}, std::vector<uint64_t>{3, 1u << 20}), &numbers,

@@ -33,7 +33,9 @@ class CheckedJob : public Job {
   Status stop_with;             // what finished() says from now on
   uint64_t next_id = 0;
 
-  static Bytes payload(uint64_t id, uint64_t size) { return Bytes(std::min<uint64_t>(size, 16), static_cast<uint8_t>(id)); }
+  static Bytes payload(uint64_t id, uint64_t size) {
+    return Bytes(std::min<uint64_t>(size, 16), static_cast<uint8_t>(id));
+  }
   static Bytes result(uint64_t id, ByteView payload) {
     Bytes bytes(payload.rbegin(), payload.rend());
     bytes.push_back(static_cast<uint8_t>(id >> 8));

@@ -386,7 +386,8 @@ TEST_P(Seeded, EveryTaskIsFinishedOnceOrReported) {
     const int workers = 1 + static_cast<int>(below(5));
     bool hangs = false, fails = false;
     for (int i = 0; i < workers; ++i) {
-      Machine m = machine(1 + static_cast<int>(below(3)), 1 + static_cast<int>(below(6)), 5 + static_cast<double>(below(40)));
+      const int threads = 1 + static_cast<int>(below(3)), streams = 1 + static_cast<int>(below(6));
+      Machine m = machine(threads, streams, 5 + static_cast<double>(below(40)));
       m.load_time = below(8) * 1s;
       if (chance(0.15)) {
         hangs = true;
