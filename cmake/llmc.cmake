@@ -50,13 +50,19 @@ function(llmc_test name)
     PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ${labels})
 endfunction()
 
-# llmc_mpi_test(NAME PROGRAM RANKS [argument...])
-# Runs PROGRAM under a real mpirun. The variables let root and more ranks than cores through
-# and keep waiting ranks from spinning; they work for Open MPI 4 wherever mpirun is called.
+# llmc_mpi_test(NAME PROGRAM RANKS [argument...] [EXIT code])
+# Runs PROGRAM under a real mpirun, which must end with that code (0). The variables let root
+# and more ranks than cores through and keep waiting ranks from spinning; they work for Open
+# MPI 4 wherever mpirun is called.
 function(llmc_mpi_test name program ranks)
+  cmake_parse_arguments(arg "" "EXIT" "" ${ARGN})
+  if(NOT arg_EXIT)
+    set(arg_EXIT 0)
+  endif()
   add_test(NAME mpi.${name}.np${ranks}
-    COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${MPIEXEC_PREFLAGS}
-            $<TARGET_FILE:${program}> ${MPIEXEC_POSTFLAGS} ${ARGN})
+    COMMAND sh -c "\"$@\"; code=$?; echo \"exit code $code\"; test $code -eq ${arg_EXIT}" sh
+            ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${MPIEXEC_PREFLAGS}
+            $<TARGET_FILE:${program}> ${MPIEXEC_POSTFLAGS} ${arg_UNPARSED_ARGUMENTS})
   set_tests_properties(mpi.${name}.np${ranks} PROPERTIES PROCESSORS 2 TIMEOUT 240 LABELS mpi
     ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1;OMPI_MCA_btl_vader_single_copy_mechanism=none;ASAN_OPTIONS=detect_leaks=0")
 endfunction()
