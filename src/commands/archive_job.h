@@ -7,9 +7,18 @@
 
 namespace llmc {
 
-// Opens the model that the archive names and runs a DecodeJob over the selected chunks into `sink`.
-// *started: the workers have been told of the job (see cancel_job).
-Status run_decoding(Context& context, const ComputeOptions& options, const std::string& verb, ArchiveReader& archive,
-                    const Selected& selected, TextSink& sink, bool* started);
+// What decoding this archive takes.
+struct Decoding {
+  JobSetup setup;
+  std::shared_ptr<const Model> model;  // null: none is needed
+};
+
+// Opens the model that the archive names: before anything is written, since it may be the wrong one.
+Result<Decoding> prepare_decoding(const ComputeOptions& options, const ArchiveReader& archive);
+
+// Runs a DecodeJob over the selected chunks into `sink`. *started: the workers have been told of
+// the job (see cancel_job).
+Status run_decoding(Context& context, const ComputeOptions& options, const std::string& verb, const Decoding& decoding,
+                    ArchiveReader& archive, const Selected& selected, TextSink& sink, bool* started);
 
 }  // namespace llmc

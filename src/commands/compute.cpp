@@ -56,6 +56,29 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
   return setup;
 }
 
+// A rank is gone, or a compute thread hangs: Finalize and destructors would wait for it for ever.
+void end_if_hanging(const Status& status, bool clean) {
+  if (clean) return;
+  const std::string why = status.ok() ? "a rank or thread did not leave in time" : status.message();
+  std::fprintf(stderr, "llmc-batch: %s\n", why.c_str());
+  abort_job(exit_code(status.ok() ? Code::failure : status.code()));
+}
+
+// The coordinator's side: every worker hears what is to be done and says whether it can, then all hear whether all can.
+Status agree(Context& context, const JobSetup& setup) {
+  Bytes message = pack_setup(setup);
+  LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
+  LLMC_ASSIGN(const std::vector<Bytes> answers, context.comm->gather(0, pack_status({}), setup_deadline));
+  Status verdict;
+  for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
+    ByteReader in(answers[rank]);
+    verdict = unpack_status(in).with("rank " + std::to_string(rank));
+  }
+  Bytes go = pack_status(verdict);
+  LLMC_TRY(context.comm->broadcast(0, &go, setup_deadline));
+  return verdict;
+}
+
 struct ComputeSide {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<ChunkProcessor> processor;
@@ -174,28 +197,16 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   coordinator.worker_timeout = 2 * coordinator.lease_timeout;
   coordinator.progress = &progress;
   CoordinatorReport report;
+  Status status;
   if (context.size() == 1) {
     LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement.threads));
-    return run_local(job, *worker.processor, coordinator, WorkerOptions{}, &report);
+    status = run_local(job, *worker.processor, coordinator, WorkerOptions{}, &report);
+    end_if_hanging(status, report.clean);
+    return status;
   }
-  Bytes message = pack_setup(setup);
-  LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
-  // Every worker says whether it can do the job, then all hear whether all can.
-  LLMC_ASSIGN(const std::vector<Bytes> answers, context.comm->gather(0, pack_status({}), setup_deadline));
-  Status verdict;
-  for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
-    ByteReader in(answers[rank]);
-    verdict = unpack_status(in).with("rank " + std::to_string(rank));
-  }
-  Bytes go = pack_status(verdict);
-  LLMC_TRY(context.comm->broadcast(0, &go, setup_deadline));
-  LLMC_TRY(verdict);
-  const Status status = coordinate(*context.comm, job, coordinator, &report);
-  if (!report.clean) {
-    // A rank is gone or hangs: Finalize would wait for it for ever.
-    std::fprintf(stderr, "llmc-batch: %s\n", status.ok() ? "a rank did not leave in time" : status.message().c_str());
-    abort_job(exit_code(status.ok() ? Code::failure : status.code()));
-  }
+  LLMC_TRY(agree(context, setup));
+  status = coordinate(*context.comm, job, coordinator, &report);
+  end_if_hanging(status, report.clean);
   return status;
 }
 
@@ -218,7 +229,9 @@ Status run_worker(Context& context, const ComputeOptions& options) {
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   ByteReader verdict(message);
   if (!unpack_status(verdict).ok()) return {};
-  return work(*context.comm, *worker.processor, WorkerOptions{});
+  const Status left = work(*context.comm, *worker.processor, WorkerOptions{});
+  end_if_hanging(left, left.ok());
+  return {};
 }
 
 }  // namespace llmc

@@ -77,11 +77,12 @@ Status report_damage(const PartSink& sink) {
 
 Status extract(Context& context, ExtractOptions& o, bool* started) {
   LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(o.archive));
+  LLMC_ASSIGN(const Decoding decoding, prepare_decoding(o.compute, archive));
   LLMC_ASSIGN(const Selected selected, select(archive, o.selection));
   if (o.to_stdout()) {
     const auto output = make_stream_output(STDOUT_FILENO, "standard output");
     PartSink sink(archive, selected, *output);
-    LLMC_TRY(run_decoding(context, o.compute, "extract", archive, selected, sink, started));
+    LLMC_TRY(run_decoding(context, o.compute, "extract", decoding, archive, selected, sink, started));
     LLMC_TRY(sink.finish());
     return report_damage(sink);
   }
@@ -89,7 +90,7 @@ Status extract(Context& context, ExtractOptions& o, bool* started) {
   LLMC_TRY(add_without_text(archive, selected, tree, true));
   const auto output = make_tree_output(archive, tree);
   PartSink sink(archive, selected, *output);
-  LLMC_TRY(run_decoding(context, o.compute, "extract", archive, selected, sink, started));
+  LLMC_TRY(run_decoding(context, o.compute, "extract", decoding, archive, selected, sink, started));
   LLMC_TRY(sink.finish());
   LLMC_TRY(add_without_text(archive, selected, tree, false));
   LLMC_TRY(tree.close());

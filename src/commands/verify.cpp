@@ -55,10 +55,11 @@ Status verify(Context& context, const std::string& path, bool data, bool json, c
   LLMC_ASSIGN(outcome.files, verify_archive(path, [] { return stop_requested(); }));
   if (data && !outcome.files.stopped) {
     LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(path));
+    LLMC_ASSIGN(const Decoding decoding, prepare_decoding(options, archive));
     LLMC_ASSIGN(const Selected all, select(archive, {}));
     const auto nowhere = make_null_output();
     PartSink sink(archive, all, *nowhere);
-    LLMC_TRY(run_decoding(context, options, "verify", archive, all, sink, started));
+    LLMC_TRY(run_decoding(context, options, "verify", decoding, archive, all, sink, started));
     LLMC_TRY(sink.finish());
     outcome.decoded = true;
     outcome.digests = sink.digests_checked();

@@ -45,7 +45,7 @@ TEST(BadInput, NotAnArchive) {
   const TempDir dir;
   spill(dir / "text.h5", "this is no archive, but long enough " + std::string(1000, '.'));
   spill(dir / "empty.h5", "");
-  fs::create_directories(dir / "folder");
+  spill(dir / "folder/note.txt", "no archive");
   for (const char* verb : {"list", "info", "verify", "verify --data"}) {
     expect_error(std::string(verb) + " " + (dir / "text.h5"), 20, "text.h5");
     expect_error(std::string(verb) + " " + (dir / "empty.h5"), 20, "empty.h5");
