@@ -104,7 +104,9 @@ TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
     // Victims in turn: a worker, the coordinator, mpirun itself; after 0.2 to 1.1 s.
     const std::string wait = "sleep 0." + std::to_string(2 + i % 9) + "; ";
     const std::string victim = i % 3 == 2 ? "kill -9 $p" : "kill -9 $(pgrep -P $p | " + std::string(i % 3 ? "head" : "tail") + " -n 1)";
-    const Outcome outcome = shell("mpirun --oversubscribe -n 3 " + product() + " " + arguments(out) + " & p=$!; " + wait + victim + " 2>/dev/null; wait $p");
+    const Outcome outcome = shell("mpirun --oversubscribe -n 3 " + product() + " " + arguments(out) + " & p=$!; " + wait + victim +
+                                  // mpirun 4.1.4 itself sometimes stays for ever when a rank dies while it starts.
+                                  " 2>/dev/null; (sleep 20; kill -9 $p) 2>/dev/null & dog=$!; wait $p; code=$?; kill $dog; exit $code");
     ASSERT_EQ(outcome.err.find("run as root"), std::string::npos) << "mpirun did not start at all";
     killed += outcome.code != 0;
     // What mpirun leaves behind ends by itself; the lock goes with it.
