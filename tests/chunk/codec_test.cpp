@@ -107,6 +107,10 @@ struct Setting {
   CodecParameters parameters;
   StubOptions options;
 };
+void PrintTo(const Setting& s, std::ostream* out) {
+  *out << "codec " << static_cast<int>(s.parameters.codec) << ", window " << s.parameters.window << ", carry "
+       << s.parameters.carry << ", context " << s.options.context << ", rows " << s.options.max_rows;
+}
 
 class RoundTrip : public testing::TestWithParam<Setting> {};
 

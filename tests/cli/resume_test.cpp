@@ -83,7 +83,9 @@ TEST_F(Resume, DrainsOnRequest) {
   const std::string out = dir / "set";
   const Outcome drained = shell("LLMC_FAULT=dispatch.result:2:delay " + product() + " " + arguments(out) + " & p=$!; sleep 1; kill -USR1 $p; wait $p");
   // A fast machine may be done before the signal comes.
-  if (drained.code != 0) EXPECT_EXIT_CODE(drained, 75);
+  if (drained.code != 0) {
+    EXPECT_EXIT_CODE(drained, 75);
+  }
   expect_completes(out, "drained");
 }
 

@@ -26,6 +26,7 @@ struct Case {
   int vocab;
   int escapes;  // bytes without a token
 };
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 class AnyTokenizer : public testing::TestWithParam<Case> {
  protected:
