@@ -1,7 +1,7 @@
 // --version: what this build is made of; and the hidden list of fault points.
-#include <archive.h>
 #include <boost/version.hpp>
 #include <openssl/crypto.h>
+#include <zlib.h>
 #include <zstd.h>
 
 #include <cstdio>
@@ -25,7 +25,7 @@ std::string version_text() {
   const Result<std::shared_ptr<const Model>> model = open_model("");
   text += "model      " + (model.ok() ? (*model)->name() + " (embedded), sha256 " + to_hex((*model)->digest()) : model.status().message()) + "\n";
   text += "libraries  " + hdf5_version() + ", " + mpi_version() + ", Boost " + std::to_string(BOOST_VERSION / 100000) + "." +
-          std::to_string(BOOST_VERSION / 100 % 1000) + ", " + archive_version_string() + ", zstd " + ZSTD_versionString() + ", " +
+          std::to_string(BOOST_VERSION / 100 % 1000) + ", zlib " + zlibVersion() + ", zstd " + ZSTD_versionString() + ", " +
           OpenSSL_version(OPENSSL_VERSION) + "\n";
   return text;
 }
