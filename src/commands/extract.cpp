@@ -86,7 +86,10 @@ Status extract(Context& context, ExtractOptions& o, bool* started) {
     LLMC_TRY(sink.finish());
     return report_damage(sink);
   }
-  LLMC_ASSIGN(OutputTree tree, OutputTree::open(o.output, o.tree));
+  Result<OutputTree> opened = OutputTree::open(o.output, o.tree);
+  // Missing is the archive's exit code, not the output's.
+  if (!opened.ok()) return {Code::failure, opened.status().message()};
+  OutputTree& tree = *opened;
   LLMC_TRY(add_without_text(archive, selected, tree, true));
   const auto output = make_tree_output(archive, tree);
   PartSink sink(archive, selected, *output);

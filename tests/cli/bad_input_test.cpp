@@ -111,6 +111,12 @@ TEST_F(BadArchive, WrongModelIsRefusedWithBothDigests) {
   EXPECT_TRUE(llmc("extract " + (dir / "b.h5") + " -o - --model " + (dir / "other.model"), 2).out == slurp(dir / "in.txt"));
 }
 
+TEST_F(BadArchive, OutputThatCannotBeMade) {
+  spill(dir / "a_file", "in the way");
+  expect_error("extract " + (dir / "a.h5") + " -o " + (dir / "a_file/out"), 1, "a_file");
+  expect_error("compress " + (dir / "in.txt") + " -o " + (dir / "nowhere/a.h5"), 1, "nowhere/a.h5");
+}
+
 TEST_F(BadArchive, FinishedArchiveIsNotReplacedWithoutForce) {
   expect_error("compress " + (dir / "in.txt") + " -o " + (dir / "a.h5") + " --codec zstd", 1, "a.h5");
   EXPECT_TRUE(slurp(dir / "a.h5") == bytes);
