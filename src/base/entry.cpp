@@ -1,5 +1,6 @@
 #include "base/entry.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace llmc {
@@ -56,6 +57,22 @@ bool RecordReader::next(Record* record) {
   record->offset = end_ + gap;
   end_ = record->offset + record->length;
   return true;
+}
+
+Status check_entry_name(std::string_view name) {
+  const auto refuse = [&](const char* why) {
+    return Status(Code::corrupt, "entry name \"" + printable(name) + "\" is refused: " + why);
+  };
+  if (name.empty()) return refuse("it is empty");
+  if (name.front() == '/') return refuse("it is absolute");
+  if (name.find('\0') != name.npos) return refuse("it holds a NUL byte");
+  for (size_t start = 0; start <= name.size();) {
+    const size_t slash = std::min(name.find('/', start), name.size());
+    const std::string_view part = name.substr(start, slash - start);
+    if (part.empty() || part == "." || part == "..") return refuse("it has an empty, \".\" or \"..\" part");
+    start = slash + 1;
+  }
+  return {};
 }
 
 }  // namespace llmc

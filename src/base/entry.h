@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "base/status.h"
 
 namespace llmc {
 
@@ -88,5 +90,9 @@ struct Entry {
   uint64_t source_inode = 0;
   Digest source_digest{};       // SHA-256 of the packed input, where unpacked != 0
 };
+
+// Code::corrupt for a name that could leave the folder it is written to or that no file can have:
+// empty, absolute, with an empty, "." or ".." part, or with NUL.
+Status check_entry_name(std::string_view name);
 
 }  // namespace llmc

@@ -4,22 +4,6 @@
 
 namespace llmc {
 
-Status check_entry_name(std::string_view name) {
-  const auto refuse = [&](const char* why) {
-    return Status(Code::corrupt, "entry name \"" + printable(name) + "\" is refused: " + why);
-  };
-  if (name.empty()) return refuse("it is empty");
-  if (name.front() == '/') return refuse("it is absolute");
-  if (name.find('\0') != name.npos) return refuse("it holds a NUL byte");
-  for (size_t start = 0; start <= name.size();) {
-    const size_t slash = std::min(name.find('/', start), name.size());
-    const std::string_view part = name.substr(start, slash - start);
-    if (part.empty() || part == "." || part == "..") return refuse("it has an empty, \".\" or \"..\" part");
-    start = slash + 1;
-  }
-  return {};
-}
-
 namespace {
 
 // Whether `c` is in the set that opens at pattern[*pos] (behind the '['); *pos moves behind the ']'.

@@ -1,4 +1,4 @@
-// Names of entries: which are allowed, and how a pattern selects them.
+// How a pattern selects names of entries.
 //
 // Names are bytes ('/' between parts), never interpreted by locale. Any thread.
 #pragma once
@@ -6,13 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/status.h"
-
 namespace llmc {
-
-// Code::corrupt for a name that could leave the folder it is written to or that no file can have:
-// empty, absolute, with an empty, "." or ".." part, or with NUL.
-Status check_entry_name(std::string_view name);
 
 // Shell pattern against a whole name: * any characters, '/' included; ? one character; [a-z], [!a-z]
 // or [^a-z] one of a set; \c the character c itself. A '[' without its ']' stands for itself.

@@ -10,14 +10,7 @@
 namespace llmc {
 
 bool valid_entry_name(std::string_view name) {
-  if (name.empty() || name.size() > max_name_bytes || name.find('\0') != std::string_view::npos) return false;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view part = name.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return false;
-    begin = end + 1;
-  }
-  return true;
+  return name.size() <= max_name_bytes && check_entry_name(name).ok();
 }
 
 Status check_source(const Entry& entry) {

@@ -116,7 +116,7 @@ class Plan {
   Digest digest_{};
 };
 
-// Relative, no empty part, no "." or "..", no NUL, at most max_name_bytes: a name that
+// What check_entry_name lets through, at most max_name_bytes long: a name that
 // an archive may carry and that cannot leave the folder it is extracted to by itself.
 bool valid_entry_name(std::string_view name);
 

@@ -1,3 +1,4 @@
+#include "base/entry.h"
 #include "corpus/names.h"
 
 #include <gtest/gtest.h>
