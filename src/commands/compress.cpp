@@ -198,12 +198,9 @@ Status run_compress(Context& context, const Words& words) {
   OptionSet set("compress", "llmc-batch compress INPUT... -o OUT [options]",
                 "Codes files, folders or standard input (-) into an archive that gives back the same bytes.");
   add_options(set);
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    if (context.coordinator()) std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, context.coordinator(), &done));
+  if (done) return {};
   LLMC_ASSIGN(CompressOptions options, read_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;

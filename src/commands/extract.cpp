@@ -107,12 +107,9 @@ Status run_extract(Context& context, const Words& words) {
   OptionSet set("extract", "llmc-batch extract ARCHIVE -o DIR [options]",
                 "Gives back all of an archive or what is selected; reads and decodes no more chunks than that takes.");
   add_options(set);
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    if (context.coordinator()) std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, context.coordinator(), &done));
+  if (done) return {};
   LLMC_ASSIGN(ExtractOptions options, read_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;

@@ -19,12 +19,9 @@ Status run_info(Context& context, const Words& words) {
   OptionSet set("info", "llmc-batch info ARCHIVE [options]", "Sizes, model and coding parameters of an archive.");
   set.positional("archive", 1);
   set.group("Info").add_options()("json", po::bool_switch(), "as JSON");
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, true, &done));
+  if (done) return {};
   if (set.words().empty()) return {Code::usage, "info: no archive given"};
   LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(set.words()[0]));
   LLMC_ASSIGN(const CodecParameters parameters, CodecParameters::parse(archive.parameters()));

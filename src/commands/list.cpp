@@ -109,12 +109,9 @@ Status run_list(Context& context, const Words& words) {
       ("documents", po::bool_switch(), "documents, those inside files too (members, records, lines): bytes, name")
       ("chunks", po::bool_switch(), "chunks: shard, chunk, place in the text, bytes, coded bytes, tokens, codec")
       ("json", po::bool_switch(), "one JSON object a line");
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, true, &done));
+  if (done) return {};
   if (set.words().empty()) return {Code::usage, "list: no archive given"};
   const bool documents = set.get<bool>("documents"), chunks = set.get<bool>("chunks"), json = set.get<bool>("json");
   if (documents && chunks) return {Code::usage, "--documents and --chunks exclude each other"};

@@ -42,12 +42,9 @@ Status model_info(const Words& words) {
                 "Describes a model file; without FILE, the embedded model.");
   set.positional("file", 1);
   set.group("Options").add_options()("json", po::bool_switch(), "as JSON");
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, true, &done));
+  if (done) return {};
   const Words files = set.words();
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(files.empty() ? "" : files[0]));
   print_model(*model, set.get<bool>("json"));
@@ -66,12 +63,9 @@ Status model_import(const Words& words) {
       ("name", po::value<std::string>()->default_value("")->value_name("TEXT"), "name kept in the file; default: the model card's, or the folder's")
       ("license", po::value<std::string>()->default_value("")->value_name("TEXT"), "licence kept in the file; default: the model card's")
       ("force,f", po::bool_switch(), "replace FILE");
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, true, &done));
+  if (done) return {};
   if (set.words().empty()) return {Code::usage, "model import: no folder given"};
   if (!set.given("output")) return {Code::usage, "model import: -o FILE is missing"};
   const std::string output = set.get<std::string>("output");

@@ -1,6 +1,7 @@
 #include "commands/options.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <sstream>
 
@@ -93,7 +94,7 @@ std::string OptionSet::nearest(const std::string& word) const {
   return nearest_word(word, names);
 }
 
-Status OptionSet::parse(const std::vector<std::string>& words, bool* help) {
+Status OptionSet::parse(const std::vector<std::string>& words, bool speak, bool* done) {
   auto& common = group("Everywhere");
   common.add_options()
       ("config", po::value<std::string>()->value_name("FILE"), "read options from FILE: one 'name = value' a line")
@@ -105,8 +106,9 @@ Status OptionSet::parse(const std::vector<std::string>& words, bool* help) {
   const int strict = style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing);
   try {
     po::store(po::command_line_parser(words).options(all).positional(positional_).style(strict).run(), values_);
-    *help = values_.count("help") > 0;
-    if (*help) return {};
+    *done = values_.count("help") > 0;
+    if (*done && speak) std::fputs(help().c_str(), stdout);
+    if (*done) return {};
     if (values_.count("config")) {
       const std::string& path = values_["config"].as<std::string>();
       std::ifstream file(path);

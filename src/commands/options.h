@@ -33,9 +33,9 @@ class OptionSet {
   boost::program_options::options_description& group(const std::string& caption);
   void positional(const std::string& name, int max);
 
-  // Parses; --help and --config are handled here. Sets *help where --help was given.
-  Status parse(const std::vector<std::string>& words, bool* help);
-  std::string help() const;
+  // Parses, --config included. Where --help was given, prints it if `speak` is true and sets *done:
+  // the verb has nothing else to do.
+  Status parse(const std::vector<std::string>& words, bool speak, bool* done);
   bool given(const std::string& name) const;
   // The bare words.
   std::vector<std::string> words() const;
@@ -45,6 +45,7 @@ class OptionSet {
   }
 
  private:
+  std::string help() const;
   std::string nearest(const std::string& word) const;
   std::string verb_, usage_, summary_;
   std::vector<std::unique_ptr<boost::program_options::options_description>> groups_;

@@ -42,12 +42,9 @@ Status run_selftest(Context& context, const Words& words) {
                 "Checks the arithmetic of every instruction set that this CPU has, and each engine with the model.");
   set.group("Options").add_options()
       ("model", po::value<std::string>()->default_value("")->value_name("FILE"), "model file; default: the embedded model");
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, true, &done));
+  if (done) return {};
   bool good = true;
   for (const std::string& isa : available_isas()) {
     const Result<const Kernels*> kernels = select_kernels(isa);

@@ -81,12 +81,9 @@ Status run_verify(Context& context, const Words& words) {
       ("data", po::bool_switch(), "decode everything (needs the model)")
       ("json", po::bool_switch(), "findings as JSON");
   add_compute_options(set);
-  bool help = false;
-  LLMC_TRY(set.parse(words, &help));
-  if (help) {
-    if (context.coordinator()) std::fputs(set.help().c_str(), stdout);
-    return {};
-  }
+  bool done = false;
+  LLMC_TRY(set.parse(words, context.coordinator(), &done));
+  if (done) return {};
   if (set.words().empty()) return {Code::usage, "verify: no archive given"};
   LLMC_ASSIGN(const ComputeOptions options, compute_options(set));
   const bool data = set.get<bool>("data");

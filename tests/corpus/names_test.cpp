@@ -1,9 +1,9 @@
-#include "base/entry.h"
 #include "corpus/names.h"
 
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/entry.h"
 
 namespace llmc {
 namespace {
