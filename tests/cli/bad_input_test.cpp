@@ -99,7 +99,7 @@ TEST_F(BadArchive, OneDamagedChunkIsNamed) {
 }
 
 TEST_F(BadArchive, WrongModelIsRefusedWithBothDigests) {
-  ASSERT_EXIT_CODE(llmc("model import " LLMC_SOURCE_DIR "/models/e0-hf --activations 16 -o " + (dir / "other.model")), 0);
+  ASSERT_EXIT_CODE(llmc("model import " + quoted(LLMC_SOURCE_DIR "/models/e0-hf") + " --activations 16 -o " + (dir / "other.model")), 0);
   const std::string other = llmc("model info --json " + (dir / "other.model")).out;
   const std::string digest = other.substr(other.find("\"sha256\": \"") + 11, 64);
   expect_error("extract " + (dir / "a.h5") + " -o " + (dir / "out") + " --model " + (dir / "other.model"), 12, digest);

@@ -112,7 +112,7 @@ TEST(CommandLine, Selftest) {
 
 TEST(CommandLine, ImportReproducesTheEmbeddedModel) {
   const TempDir dir;
-  ASSERT_EXIT_CODE(llmc("model import " LLMC_SOURCE_DIR "/models/e0-hf --activations 8 -o " + (dir / "e0")), 0);
+  ASSERT_EXIT_CODE(llmc("model import " + quoted(LLMC_SOURCE_DIR "/models/e0-hf") + " --activations 8 -o " + (dir / "e0")), 0);
   EXPECT_TRUE(slurp(dir / "e0") == slurp(LLMC_SOURCE_DIR "/models/e0.safetensors"));
 }
 
