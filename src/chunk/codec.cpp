@@ -11,7 +11,6 @@ namespace llmc {
 namespace {
 
 Result<LockstepJob> make_job(const TokenEngine* engine, const CodecParameters& parameters, int streams) {
-  LLMC_TRY(check_codec(parameters.codec));
   LockstepJob job;
   job.engine = engine;
   job.codec = parameters.codec;
@@ -68,7 +67,6 @@ Result<CodecParameters> CodecParameters::parse(ByteView bytes) {
     return Status(Code::failure, "codec " + std::to_string(codec) + " is not known to this version of llmc-batch");
   }
   parameters.codec = static_cast<Codec>(codec);
-  LLMC_TRY(check_codec(parameters.codec));
   if (parameters.window != 0 && parameters.carry >= parameters.window) {
     return Status(Code::corrupt, "the coding parameters carry " + std::to_string(parameters.carry) +
                                      " tokens into windows of " + std::to_string(parameters.window));

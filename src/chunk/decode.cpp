@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/checksum.h"
@@ -83,7 +84,7 @@ class DecodeLoop {
       Stream stream{free_.back(), std::move(item), frame, WindowCursor(job_.window, job_.carry), nullptr, {}, 0, {}, {}};
       free_.pop_back();
       session_->reset(stream.slot);
-      stream.decoder = make_symbol_decoder(frame.codec, job_.engine->tokenizer(), frame.payload);
+      stream.decoder = coders_->make_decoder(frame.codec, frame.text_size, frame.payload);
       streams_.push_back(std::move(stream));
     }
     return {};
@@ -91,7 +92,6 @@ class DecodeLoop {
 
   Result<Frame> check(const ChunkItem& item) const {
     LLMC_ASSIGN(Frame frame, parse_frame(item.bytes, item.seed));
-    LLMC_TRY(check_codec(frame.codec));
     if (frame.chunk != item.chunk) {
       return corrupt("the frame is that of chunk " + std::to_string(frame.chunk));
     }
@@ -111,6 +111,7 @@ class DecodeLoop {
 
   Status make_session() {
     LLMC_ASSIGN(session_, job_.engine->make_session(job_.streams));
+    coders_.emplace(job_.engine->tokenizer());
     most_streams_ = static_cast<size_t>(std::min(job_.streams, session_->max_rows()));
     for (int slot = static_cast<int>(most_streams_) - 1; slot >= 0; --slot) free_.push_back(slot);
     return {};
@@ -204,6 +205,7 @@ class DecodeLoop {
   const LockstepJob& job_;
   ChunkFeed& feed_;
   std::unique_ptr<Session> session_;  // made for the first frame that needs it
+  std::optional<SymbolCoders> coders_;  // with the session
   size_t most_streams_ = 1;
   std::list<Stream> streams_;
   std::vector<int> free_;

@@ -32,6 +32,7 @@ class EncodeLoop {
   Status run() {
     if (is_model_codec(job_.codec)) {
       LLMC_ASSIGN(session_, job_.engine->make_session(job_.streams));
+      coders_.emplace(job_.engine->tokenizer());
       for (int slot = job_.streams - 1; slot >= 0; --slot) free_.push_back(slot);
     }
     for (;;) {
@@ -98,7 +99,7 @@ class EncodeLoop {
       }
       Stream stream{0, std::move(item), {}, WindowCursor(job_.window, job_.carry), nullptr};
       job_.engine->tokenizer().encode(stream.item.bytes, &stream.symbols);
-      stream.encoder = make_symbol_encoder(job_.codec, job_.engine->tokenizer());
+      stream.encoder = coders_->make_encoder(job_.codec, stream.item.bytes.size());
       ask_ = stream.encoder->ask();
       stream.slot = free_.back();
       free_.pop_back();
@@ -155,6 +156,7 @@ class EncodeLoop {
   ChunkFeed& feed_;
   Fallback fallback_;
   std::unique_ptr<Session> session_;
+  std::optional<SymbolCoders> coders_;  // with the session
   Ask ask_ = Ask::intervals;
   std::list<Stream> streams_;  // oldest first
   std::vector<int> free_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "chunk/mix_symbol_coder.h"
 #include "coder/range_coder.h"
 #include "coder/rank_coder.h"
 
@@ -82,29 +83,26 @@ class RankSymbolDecoder final : public SymbolDecoder {
 
 bool is_model_codec(Codec codec) { return codec != Codec::stored && codec != Codec::zstd; }
 
-Status check_codec(Codec codec) {
-  switch (codec) {
-    case Codec::stored:
-    case Codec::zstd:
-    case Codec::range:
-    case Codec::rank:
-      return {};
-    case Codec::mix:
-      break;
-  }
-  return {Code::failure, std::string("codec ") + codec_name(codec) + " is not known to this version of llmc-batch"};
+SymbolCoders::SymbolCoders(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+SymbolCoders::~SymbolCoders() = default;
+
+MixMemory& SymbolCoders::mix_memory() {
+  if (!mix_memory_) mix_memory_ = std::make_unique<MixMemory>(tokenizer_);
+  return *mix_memory_;
 }
 
-std::unique_ptr<SymbolEncoder> make_symbol_encoder(Codec codec, const Tokenizer& tokenizer) {
-  if (codec == Codec::range) return std::make_unique<RangeSymbolEncoder>(tokenizer.vocab());
-  if (codec == Codec::rank) return std::make_unique<RankSymbolEncoder>(tokenizer.vocab());
+std::unique_ptr<SymbolEncoder> SymbolCoders::make_encoder(Codec codec, size_t text_bytes) {
+  if (codec == Codec::range) return std::make_unique<RangeSymbolEncoder>(tokenizer_.vocab());
+  if (codec == Codec::rank) return std::make_unique<RankSymbolEncoder>(tokenizer_.vocab());
+  if (codec == Codec::mix) return make_mix_encoder(tokenizer_, text_bytes, mix_memory());
   return nullptr;
 }
 
-std::unique_ptr<SymbolDecoder> make_symbol_decoder(Codec codec, const Tokenizer& tokenizer, ByteView payload) {
-  const int vocab = tokenizer.vocab();
+std::unique_ptr<SymbolDecoder> SymbolCoders::make_decoder(Codec codec, size_t text_bytes, ByteView payload) {
+  const int vocab = tokenizer_.vocab();
   if (codec == Codec::range) return std::make_unique<RangeSymbolDecoder>(vocab, payload);
-  if (codec == Codec::rank) return std::make_unique<RankSymbolDecoder>(vocab, tokenizer.needs_escape(), payload);
+  if (codec == Codec::rank) return std::make_unique<RankSymbolDecoder>(vocab, tokenizer_.needs_escape(), payload);
+  if (codec == Codec::mix) return make_mix_decoder(tokenizer_, text_bytes, mix_memory(), payload);
   return nullptr;
 }
 

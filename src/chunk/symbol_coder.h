@@ -1,7 +1,7 @@
 // The step between a session's answers and bits: one small class per codec.
 //
-// A new codec is a file with these two classes and one case in each make function. An
-// encoder or decoder belongs to one chunk.
+// A new codec is a file with these two classes and one case in each function that makes them.
+// An encoder or decoder belongs to one chunk, and all here to one thread at a time.
 #pragma once
 
 #include <memory>
@@ -36,11 +36,25 @@ class SymbolDecoder {
 
 // Whether frames of this codec are coded by a model.
 bool is_model_codec(Codec codec);
-// Fails for a codec that a later version may know (Code::failure).
-Status check_codec(Codec codec);
 
-// `codec` is a model codec that check_codec() admits; the tokenizer and the payload outlive the coder.
-std::unique_ptr<SymbolEncoder> make_symbol_encoder(Codec codec, const Tokenizer& tokenizer);
-std::unique_ptr<SymbolDecoder> make_symbol_decoder(Codec codec, const Tokenizer& tokenizer, ByteView payload);
+class MixMemory;
+
+// Makes the coders of one thread's chunks and keeps what they can hand on: it outlives them.
+class SymbolCoders {
+ public:
+  explicit SymbolCoders(const Tokenizer& tokenizer);
+  ~SymbolCoders();
+
+  // `codec` is a model codec; text_bytes: of the chunk's plain text.
+  // The payload outlives the decoder.
+  std::unique_ptr<SymbolEncoder> make_encoder(Codec codec, size_t text_bytes);
+  std::unique_ptr<SymbolDecoder> make_decoder(Codec codec, size_t text_bytes, ByteView payload);
+
+ private:
+  MixMemory& mix_memory();
+
+  const Tokenizer& tokenizer_;
+  std::unique_ptr<MixMemory> mix_memory_;  // made for the first that needs it
+};
 
 }  // namespace llmc

@@ -29,7 +29,7 @@ void add_options(OptionSet& set) {
   set.positional("input", -1);
   set.group("Archive").add_options()
       ("output,o", po::value<std::string>()->value_name("OUT"), "OUT.h5: one shard file; any other name: a folder with a set of shards")
-      ("codec", po::value<std::string>()->default_value("range")->value_name("NAME"), "range, rank, zstd or stored")
+      ("codec", po::value<std::string>()->default_value("range")->value_name("NAME"), "range, mix, rank, zstd or stored")
       ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
        "plain bytes that are coded alone: smaller gives finer access, larger fewer bytes")
       ("shard", po::value<ByteSize>()->default_value(ByteSize{256u << 20}, "256M")->value_name("SIZE"), "plain bytes of a shard file")

@@ -14,10 +14,10 @@ constexpr char sample[] =
     "The archive was written on one machine and is read on another; every sum is a sum of integers.\n"
     "  if (a != b) return 0xFF; /* caf\xc3\xa9 \xf0\x9f\x93\x9a */\r\n\x00\xff\xfe end";
 
-// Round trip of one small text through range and rank codecs.
+// Round trip of one small text through every codec of the model.
 Status round_trip(Engine& engine) {
   const ByteView text(reinterpret_cast<const uint8_t*>(sample), sizeof sample - 1);
-  for (const Codec codec : {Codec::range, Codec::rank}) {
+  for (const Codec codec : {Codec::range, Codec::mix, Codec::rank}) {
     CodecParameters parameters;
     parameters.codec = codec;
     LLMC_ASSIGN(const Bytes frame, encode_chunk(&engine, parameters, 0, 1, text));

@@ -79,7 +79,7 @@ TEST(ModelCodec, TheSameFramesInAnyCompanyAndBack) {
   ASSERT_TRUE(native);
   const auto all = texts();
   for (const CodecParameters& parameters : {CodecParameters{Codec::range, 128, 32}, CodecParameters{Codec::rank, 100, 0},
-                                            CodecParameters{Codec::range, 0, 256}}) {
+                                            CodecParameters{Codec::range, 0, 256}, CodecParameters{Codec::mix, 128, 32}}) {
     const auto frames = run(native.get(), parameters, all, nullptr, 1, 1);
     EXPECT_EQ(static_cast<Codec>(frames[0][5]), parameters.codec);
     EXPECT_LT(frames[0].size(), all[0].size() * 3 / 8);

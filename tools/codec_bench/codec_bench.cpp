@@ -182,7 +182,7 @@ int main(int argc, char** argv) {
   known.add_options()("help", "this text")("file", po::value<std::vector<std::string>>(), "files to code")(
       "model", po::value<std::string>(), "model file (default: the embedded one)")(
       "isa", po::value<std::string>()->default_value(""), "kernels (default: the fastest here)")(
-      "codec", po::value<std::string>()->default_value("range"), "range, rank, zstd or stored")(
+      "codec", po::value<std::string>()->default_value("range"), "range, mix, rank, zstd or stored")(
       "chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
       "window", po::value<uint32_t>()->default_value(0), "tokens in a window, 0: the model's context")(
       "carry", po::value<uint32_t>()->default_value(0), "tokens carried into the next window")(

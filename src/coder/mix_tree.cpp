@@ -1,0 +1,81 @@
+#include "coder/mix_tree.h"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+namespace llmc {
+
+MixTree::MixTree(std::span<const ByteView> texts, bool escape) {
+  const auto ids = static_cast<uint32_t>(texts.size());
+  symbol_of_.resize(ids);
+  std::iota(symbol_of_.begin(), symbol_of_.end(), 0u);
+  std::stable_sort(symbol_of_.begin(), symbol_of_.end(), [&](uint32_t a, uint32_t b) {
+    return std::lexicographical_compare(texts[a].begin(), texts[a].end(), texts[b].begin(), texts[b].end());
+  });
+  if (escape) symbol_of_.push_back(ids);
+  leaf_of_.resize(symbol_of_.size());
+  for (uint32_t leaf = 0; leaf < leaves(); ++leaf) {
+    leaf_of_[symbol_of_[leaf]] = leaf;
+    begins_.push_back(static_cast<uint32_t>(bytes_.size()));
+    if (symbol_of_[leaf] < ids) {
+      const ByteView text = texts[symbol_of_[leaf]];
+      bytes_.insert(bytes_.end(), text.begin(), text.end());
+    }
+  }
+  begins_.push_back(static_cast<uint32_t>(bytes_.size()));
+  depth_ = leaves() < 2 ? 0 : std::bit_width(leaves() - 1);
+}
+
+MixPath::MixPath(const MixTree& tree) : tree_(tree), low_bits_(std::min(tree.depth(), block_bits)) {
+  upper_.resize(size_t{2} << (tree.depth() - low_bits_));
+  lower_.resize(size_t{2} << low_bits_);
+}
+
+void MixPath::begin(std::span<const uint32_t> weights) {
+  weights_ = weights;
+  const auto symbols = tree_.symbols();
+  const size_t blocks = upper_.size() / 2;
+  const size_t size = size_t{1} << low_bits_;
+  for (size_t b = 0; b < blocks; ++b) {
+    const size_t first = std::min(b * size, symbols.size()), end = std::min(first + size, symbols.size());
+    uint64_t sum = 0;
+    for (size_t leaf = first; leaf < end; ++leaf) sum += weights[symbols[leaf]];
+    upper_[blocks + b] = sum;
+  }
+  for (size_t n = blocks - 1; n >= 1; --n) upper_[n] = upper_[2 * n] + upper_[2 * n + 1];
+  low_ = 0;
+  levels_left_ = tree_.depth();
+  node_ = 1;
+  inside_ = false;
+  if (levels_left_ == low_bits_) load_block(0);
+}
+
+void MixPath::load_block(uint32_t block) {
+  const auto symbols = tree_.symbols();
+  const uint32_t size = 1u << low_bits_;
+  for (uint32_t i = 0; i < size; ++i) {
+    const uint32_t leaf = block * size + i;
+    lower_[size + i] = leaf < symbols.size() ? weights_[symbols[leaf]] : 0;
+  }
+  for (uint32_t n = size - 1; n >= 1; --n) lower_[n] = lower_[2 * n] + lower_[2 * n + 1];
+  node_ = 1;
+  inside_ = true;
+}
+
+uint32_t MixPath::right_chance() const {
+  const std::vector<uint64_t>& sums = inside_ ? lower_ : upper_;
+  const uint64_t node = sums[node_], right = sums[2 * node_ + 1];
+  const int shift = std::max(0, static_cast<int>(std::bit_width(node)) - 32);
+  const uint64_t whole = std::max<uint64_t>(node >> shift, 1);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(((right >> shift) << 31) / whole, 1, (uint64_t{1} << 31) - 1));
+}
+
+void MixPath::descend(bool right) {
+  --levels_left_;
+  if (right) low_ += 1u << levels_left_;
+  node_ = 2 * node_ + right;
+  if (!inside_ && levels_left_ == low_bits_) load_block(low_ >> low_bits_);
+}
+
+}  // namespace llmc
