@@ -1,7 +1,7 @@
 #include "coder/mix_model.h"
 
-#include <cstdlib>
-#include <numeric>
+#include <algorithm>
+#include <bit>
 
 #include "coder/mix_kernels.h"
 
@@ -19,7 +19,7 @@ constexpr int model_centres[model_buckets] = {-14336, -9216, -6656, -4608, -3072
 constexpr uint32_t list_states = 256;  // three for the latest token, eight counts each way
 
 constexpr uint32_t list_limit = 255, slot_limit = 255, match_limit = 400, model_limit = 1000, final_limit = 255;
-constexpr uint32_t slot_seen_limit = 20;
+constexpr uint32_t slot_seen_limit = 60;
 
 int bucket_of(int32_t x) {
   int b = 0;
@@ -65,7 +65,7 @@ void MixModel::reset(size_t text_bytes) {
   const auto by_model = [&](std::vector<MixChance>& chances, size_t contexts) {
     chances.resize(contexts * model_buckets);
     for (size_t i = 0; i < chances.size(); ++i) {
-      chances[i] = MixChance(tables_.squash(model_centres[i % model_buckets]) >> 9, 1);
+      chances[i] = MixChance(tables_.squash(model_centres[i % model_buckets]) >> 9, 4);
     }
   };
   const auto knots = [&](std::vector<MixChance>& chances, size_t contexts, uint32_t seen) {
@@ -89,7 +89,7 @@ void MixModel::reset(size_t text_bytes) {
     by_model(match_model_chances_[m], 128);
   }
   knots(model_chances_, static_cast<size_t>(std::max(tree_.depth(), 1)), 10);
-  knots(final_chances_, final_contexts, 6);
+  knots(final_chances_, final_contexts, 10);
 
   const uint32_t rows = set_begin_[sets - 1] + set_rows[sets - 1];
   weights_.assign(size_t{rows} * inputs, 1 << 11);
@@ -98,7 +98,8 @@ void MixModel::reset(size_t text_bytes) {
     weights_[size_t{r} * inputs + 1] = 0;
   }
   row_seen_.assign(rows, 0);
-  last_weights_.fill((1 << 16) / sets);
+  last_weights_.fill(1 << 13);
+  last_weights_[sets] = 3 << 13;  // in all, what the language model says
 }
 
 size_t MixModel::memory() const {
@@ -154,10 +155,8 @@ void MixModel::begin() {
   depth_ = 0;
   loaded_ = -1;
   const auto contexts = history_.list_contexts();
-  for (int i = 0; i < mix_lists; ++i) {
-    token_lists_[i] = &find_list(contexts[i]);
-    // A look-up may have taken the place of a list found before.
-  }
+  // All look-ups first: one may take the place of a list found before it.
+  for (int i = 0; i < mix_lists; ++i) token_lists_[i] = &find_list(contexts[i]);
   for (int i = 0; i < mix_lists; ++i) {
     Alive& alive = alive_[i];
     const List& list = *token_lists_[i];
@@ -182,7 +181,7 @@ uint32_t MixModel::chance(uint32_t model_chance) {
   input_matches();
   select();
   mix_kernels().dots(weights_.data(), rows_.data(), x_.data(), dots_.data());
-  int64_t sum = 0;
+  int64_t sum = static_cast<int64_t>(last_weights_[sets]) * model_x_;
   for (int s = 0; s < sets; ++s) {
     set_chances_[s] = tables_.squash(dots_[s]);
     sum += static_cast<int64_t>(last_weights_[s]) * dots_[s];
@@ -220,7 +219,7 @@ void MixModel::input_lists() {
     used_list_[i] = &list_chances_[i][level * list_states + state];
     used_list_model_[i] = &list_model_chances_[i][state * model_buckets + model_bucket_];
     x[0] = tables_.stretch12(used_list_[i]->chance12());
-    x[1] = tables_.stretch12(used_list_model_[i]->chance12()) - model_x_;
+    x[1] = tables_.stretch12(used_list_model_[i]->chance12()) - model_centres[model_bucket_];
   }
 }
 
@@ -244,7 +243,7 @@ void MixModel::input_slots() {
     }
     used_slot_model_[i] = &slot_model_chances_[i][slot.recent * model_buckets + model_bucket_];
     x[0] = tables_.stretch12(slot.chance >> 4);
-    x[1] = tables_.stretch12(used_slot_model_[i]->chance12()) - model_x_;
+    x[1] = tables_.stretch12(used_slot_model_[i]->chance12()) - model_centres[model_bucket_];
   }
 }
 
@@ -266,7 +265,7 @@ void MixModel::input_matches() {
     used_match_[m] = &match_chances_[m][state];
     used_match_model_[m] = &match_model_chances_[m][state * model_buckets + model_bucket_];
     x[0] = tables_.stretch12(used_match_[m]->chance12());
-    x[1] = tables_.stretch12(used_match_model_[m]->chance12()) - model_x_;
+    x[1] = tables_.stretch12(used_match_model_[m]->chance12()) - model_centres[model_bucket_];
     if (match_state_ == 0) {
       const int grade = match.missed || length < 4 ? 0 : length < 8 ? 1 : length < 16 ? 2 : length < 24 ? 3 : 4;
       match_state_ = 1 + grade * 2 + static_cast<int>(right) + 10 * m;
@@ -303,8 +302,9 @@ void MixModel::update(bool right) {
   }
   mix_kernels().train(weights_.data(), rows_.data(), x_.data(), errors.data());
   const int32_t error = static_cast<int32_t>((truth - mixed_) >> 15) >> 6;
-  for (int s = 0; s < sets; ++s) {
-    last_weights_[s] = std::clamp(last_weights_[s] + ((dots_[s] * error + 8192) >> 14), -mix_weight_most, mix_weight_most);
+  for (int s = 0; s <= sets; ++s) {
+    const int32_t x = s < sets ? dots_[s] : model_x_;
+    last_weights_[s] = std::clamp(last_weights_[s] + ((x * error + 8192) >> 14), -mix_weight_most, mix_weight_most);
   }
 
   used_model_->update(right, model_limit, tables_);

@@ -31,8 +31,9 @@ class MixModel {
   // The tree must outlive the model. No memory is taken before reset().
   explicit MixModel(const MixTree& tree);
 
-  // To the state in which every chunk begins. Memory: about 100 bytes per byte of text up to
-  // 4 MiB of it, no more beyond, and 3 MiB.
+  // To the state in which every chunk begins. Memory: 64 bytes per byte of text (rounded up to a
+  // power of two, at least 4 KiB and at most 4 MiB) and 2.3 MiB, 6.4 MiB for chunks of 64 KiB;
+  // 2 to 4 bytes more per byte of text for matches and tokens. std::bad_alloc where there is none.
   void reset(size_t text_bytes);
 
   void begin();
@@ -93,7 +94,7 @@ class MixModel {
   std::array<uint32_t, sets> set_begin_;
   std::vector<int32_t> weights_;
   std::vector<uint16_t> row_seen_;
-  std::array<int32_t, sets> last_weights_;
+  std::array<int32_t, sets + 1> last_weights_;  // of the sets, then of the language model
 
   // The token under way.
   std::array<List*, mix_lists> token_lists_;

@@ -93,15 +93,16 @@ TEST(ModelCodec, TheSameFramesInAnyCompanyAndBack) {
 
 TEST(ModelCodec, EveryInstructionSetReadsTheFramesOfTheOthers) {
   const std::vector<Bytes> one{text_of("wiki.txt", 500, 400)};
-  const CodecParameters parameters{Codec::range, 64, 16};
   const auto fastest = engine();
   ASSERT_TRUE(fastest);
-  const auto frames = run(fastest.get(), parameters, one, nullptr, 1, 1);
-  for (const auto& isa : available_isas()) {
-    const auto other = engine(isa);
-    ASSERT_TRUE(other) << isa;
-    EXPECT_EQ(run(other.get(), parameters, one, nullptr, 1, 1), frames) << isa;
-    EXPECT_EQ(run(other.get(), parameters, one, &frames, 1, 1), one) << isa;
+  for (const CodecParameters& parameters : {CodecParameters{Codec::range, 64, 16}, CodecParameters{Codec::mix, 64, 16}}) {
+    const auto frames = run(fastest.get(), parameters, one, nullptr, 1, 1);
+    for (const auto& isa : available_isas()) {
+      const auto other = engine(isa);
+      ASSERT_TRUE(other) << isa;
+      EXPECT_EQ(run(other.get(), parameters, one, nullptr, 1, 1), frames) << isa;
+      EXPECT_EQ(run(other.get(), parameters, one, &frames, 1, 1), one) << isa;
+    }
   }
 }
 
@@ -116,25 +117,45 @@ TEST(ModelCodec, GoldenFrames) {
   };
   EXPECT_EQ(frame_digest({Codec::range, 256, 64}), "f98ca3012b9f51e6") << "model " << digest;
   EXPECT_EQ(frame_digest({Codec::rank, 256, 64}), "fbef6345cc7ed5d6") << "model " << digest;
+  EXPECT_EQ(frame_digest({Codec::mix, 256, 64}), "b2eec050da1011fd") << "model " << digest;
+}
+
+TEST(ModelCodec, MixingGainsWhereTextRepeatsAndLosesNowhere) {
+  const auto native = engine();
+  ASSERT_TRUE(native);
+  std::vector<Bytes> texts{text_of("alice29.txt", 3000, 6000), text_of("code.txt", 0, 6000), text_of("fra.txt", 2000, 1000)};
+  Bytes log;
+  std::mt19937 random(9);
+  for (int i = 0; i < 150; ++i) {
+    const std::string line = "2031-04-05T06:" + std::to_string(10 + i / 7) + ":" + std::to_string(10 + random() % 50) +
+                             " [INFO] http.server: GET /items/" + std::to_string(random() % 1000) + " 200\n";
+    log.insert(log.end(), line.begin(), line.end());
+  }
+  texts.push_back(log);
+  const auto mix = run(native.get(), {Codec::mix, 0, 256}, texts, nullptr, 2, 1);
+  const auto range = run(native.get(), {Codec::range, 0, 256}, texts, nullptr, 2, 1);
+  for (size_t i = 0; i < texts.size(); ++i) EXPECT_LE(mix[i].size(), range[i].size() + range[i].size() / 1000 + 1) << i;
+  EXPECT_LT(mix[3].size(), range[3].size() * 5 / 6);
 }
 
 TEST(ModelCodec, ADamagedFrameIsFoundOut) {
   const auto native = engine();
   ASSERT_TRUE(native);
-  const CodecParameters parameters{Codec::range, 64, 16};
-  const Bytes text = text_of("alice29.txt", 9000, 200);
-  const auto whole = encode_chunk(native.get(), parameters, 0, seed, text);
-  ASSERT_TRUE(whole.ok());
-  const auto parsed = parse_frame(*whole, seed);
-  ASSERT_TRUE(parsed.ok());
-  for (size_t i = 0; i < parsed->payload.size(); i += 5) {
-    Bytes payload(parsed->payload.begin(), parsed->payload.end());
-    payload[i] ^= 0x10;
-    Frame frame = *parsed;
-    frame.payload = payload;
-    const auto outcome = decode_frame(native.get(), parameters, 0, seed, make_frame(frame, seed), 200);
-    ASSERT_FALSE(outcome.ok());
-    EXPECT_EQ(outcome.status().code(), Code::corrupt);
+  for (const CodecParameters& parameters : {CodecParameters{Codec::range, 64, 16}, CodecParameters{Codec::mix, 64, 16}}) {
+    const Bytes text = text_of("alice29.txt", 9000, 200);
+    const auto whole = encode_chunk(native.get(), parameters, 0, seed, text);
+    ASSERT_TRUE(whole.ok());
+    const auto parsed = parse_frame(*whole, seed);
+    ASSERT_TRUE(parsed.ok());
+    for (size_t i = 0; i < parsed->payload.size(); i += 5) {
+      Bytes payload(parsed->payload.begin(), parsed->payload.end());
+      payload[i] ^= 0x10;
+      Frame frame = *parsed;
+      frame.payload = payload;
+      const auto outcome = decode_frame(native.get(), parameters, 0, seed, make_frame(frame, seed), 200);
+      ASSERT_FALSE(outcome.ok());
+      EXPECT_EQ(outcome.status().code(), Code::corrupt);
+    }
   }
 }
 
