@@ -221,6 +221,12 @@ def check_scripts():
                 compile(text_of(path), path, "exec")
             except SyntaxError as error:
                 wrong.append(f"{path}: {error}")
+    for script in ("demo.sh", "test.sh"):
+        for words, code, where in ((["--help"], 0, "usage: " + script), (["--nonsense"], 2, "'--nonsense'")):
+            done = subprocess.run([os.path.join(ROOT, script), *words], cwd="/", stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode != code or where not in done.stdout.decode():
+                wrong.append(f"{script} {' '.join(words)}: exit {done.returncode}: {done.stdout.decode()[:200]}")
     return wrong
 
 
