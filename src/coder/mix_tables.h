@@ -1,7 +1,7 @@
 // The fixed tables of the mix codec: logarithms, the logistic curve, and adaptive chances.
 //
 // Log-odds are in base 2: stretch(p) = log2(p / (1 - p)) in units of 1/1024, at most 18 each
-// way. All tables come from integer arithmetic (docs/MIX.md), the same on every machine.
+// way. All tables come from integer arithmetic, the same on every machine.
 #pragma once
 
 #include <algorithm>
