@@ -1,5 +1,5 @@
 // The predictor of the mix codec: what a language model says of a binary decision, mixed
-// with what the text before it says. Integers throughout; This code is its only specification so far.
+// with what the text before it says. Integers throughout; this code is its only specification so far.
 //
 // In the line of M. Mahoney's PAQ and lpaq: adaptive chances under hashed contexts, weighed by
 // gated logistic mixing (Mattern, "Mixing strategies in data compression", 2012), refined at
