@@ -118,13 +118,22 @@ void row_examples(const Kernels& kernels, std::vector<Example>* out) {
   out->push_back({"exp2", Hash().add(powers).value()});
   kernels.silu_mul(kRows, kIn, x.data(), kIn, g.data(), 0, y.data(), kIn);
   out->push_back({"SiLU", Hash().add(y).value()});
+  Hash gelu;
+  for (Gelu kind : {Gelu::erf, Gelu::tanh}) {
+    kernels.gelu(kind, kRows, kIn, x.data(), kIn, nullptr, 0, y.data(), kIn);
+    gelu.add(y);
+    kernels.gelu(kind, kRows, kIn, g.data(), 0, x.data(), kIn, y.data(), kIn);
+    gelu.add(y);
+  }
+  out->push_back({"GELU", gelu.value()});
   y = x;
   kernels.add(kRows, kIn, y.data(), kIn, g.data(), 0);
   out->push_back({"residual", Hash().add(y).value()});
 }
 
-void attention_example(const Kernels& kernels, std::vector<Example>* out) {
+void attention_example(const Kernels& kernels, int kv_bits, std::vector<Example>* out) {
   AttentionShape shape;
+  shape.kv_bits = kv_bits;
   shape.heads = 4;
   shape.kv_heads = 2;
   shape.head_dim = 24;
@@ -145,7 +154,7 @@ void attention_example(const Kernels& kernels, std::vector<Example>* out) {
   Hash hash;
   hash.add(q);
   for (uint8_t flag : range) hash.word(flag);
-  out->push_back({"attention", hash.value()});
+  out->push_back({kv_bits == 8 ? "attention" : "attention KV16", hash.value()});
 }
 
 void frequency_example(const Kernels& kernels, std::vector<Example>* out) {
@@ -180,7 +189,8 @@ std::vector<Example> run_examples(const Kernels& kernels) {
   std::vector<Example> out;
   linear_examples(kernels, &out);
   row_examples(kernels, &out);
-  attention_example(kernels, &out);
+  attention_example(kernels, 8, &out);
+  attention_example(kernels, 16, &out);
   frequency_example(kernels, &out);
   return out;
 }
@@ -197,8 +207,10 @@ const std::vector<Example>& expected_examples() {
       {"RoPE", 0xd7465de572508501u},
       {"exp2", 0xc45b1f9752590881u},
       {"SiLU", 0x5fc2204bc0b5964bu},
+      {"GELU", 0xadd90d82707b9780u},
       {"residual", 0xa6c0f7f7a1d73618u},
       {"attention", 0x8176b2681148f3d6u},
+      {"attention KV16", 0xa8f144954d4495cbu},
       {"frequencies", 0x5b1639536c2262a9u},
   };
   return expected;

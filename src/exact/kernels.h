@@ -38,6 +38,10 @@ enum class RopePairs : uint8_t {
   neighbours,  // (2i, 2i + 1), as in the original paper and GPT-J
 };
 
+// x times the chance that a normal variate is below x: by the error function or by its usual
+// approximation through tanh.
+enum class Gelu : uint8_t { erf, tanh };
+
 struct AttentionShape {
   int heads = 0;     // query heads, a multiple of kv_heads
   int kv_heads = 0;
@@ -45,6 +49,7 @@ struct AttentionShape {
   int context = 0;   // positions that the cache can hold, 1..kMaxContext
   float scale = 0;   // C: the model's softmax scale times log2(e), as stored in the model file
   int window = 0;    // row at position p sees the last `window` positions, itself included; 0: all
+  int kv_bits = 8;   // of stored keys and values: 8 or 16; with 16, context is at most kMaxContext / 2
 };
 
 // Frequencies of one token. The caller owns the arrays.
@@ -102,6 +107,9 @@ struct Kernels {
   // y = 2^x by the polynomial of the specification, for x <= 0; alone only in tests and traces.
   void (*exp2)(int n, const float* x, float* y);
   void (*silu_mul)(int rows, int n, const float* g, size_t ldg, const float* up, size_t ldu, float* y, size_t ldy);
+  // y = gelu(g) * up; without up (null): gelu(g).
+  void (*gelu)(Gelu kind, int rows, int n, const float* g, size_t ldg, const float* up, size_t ldu, float* y,
+               size_t ldy);
   // x += d, the residual connection.
   void (*add)(int rows, int n, float* x, size_t ldx, const float* d, size_t ldd);
 

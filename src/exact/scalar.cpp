@@ -195,6 +195,16 @@ void silu_mul(int rows, int n, const float* g, size_t ldg, const float* up, size
   }
 }
 
+void gelu(Gelu kind, int rows, int n, const float* g, size_t ldg, const float* up, size_t ldu, float* y, size_t ldy) {
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < n; ++i) {
+      const float x = g[row * ldg + i];
+      const float v = kind == Gelu::erf ? spec::gelu_erf(x) : spec::gelu_tanh(x);
+      y[row * ldy + i] = up ? v * up[row * ldu + i] : v;
+    }
+  }
+}
+
 void add(int rows, int n, float* x, size_t ldx, const float* d, size_t ldd) {
   for (int row = 0; row < rows; ++row) {
     for (int i = 0; i < n; ++i) x[row * ldx + i] = x[row * ldx + i] + d[row * ldd + i];
@@ -203,57 +213,72 @@ void add(int rows, int n, float* x, size_t ldx, const float* d, size_t ldd) {
 
 // ---- attention
 
-// A cache block, per kv head: keys int8 [context][head_dim], values the same, key scales
-// float [context], value exponents int8 [context].
+// A cache block, per kv head: key scales float [context], keys Int [context][head_dim], values the
+// same, value exponents int8 [context]. Int is int8_t, or int16_t where 16 bits are kept.
+template <class Int>
 struct Cache {
   Cache(const AttentionShape& shape, const void* block, int kv_head) {
     const size_t vectors = static_cast<size_t>(shape.context) * shape.head_dim;
-    const size_t head = 2 * vectors + shape.context * (sizeof(float) + 1);
+    const size_t head = 2 * vectors * sizeof(Int) + shape.context * (sizeof(float) + 1);
     char* at = static_cast<char*>(const_cast<void*>(block)) + kv_head * round_up(head, 64);
     key_scale = reinterpret_cast<float*>(at);
-    key = reinterpret_cast<int8_t*>(key_scale + shape.context);
+    key = reinterpret_cast<Int*>(key_scale + shape.context);
     value = key + vectors;
-    value_exponent = value + vectors;
+    value_exponent = reinterpret_cast<int8_t*>(value + vectors);
     bytes = round_up(head, 64);
   }
   float* key_scale;
-  int8_t* key;
-  int8_t* value;
+  Int* key;
+  Int* value;
   int8_t* value_exponent;
   size_t bytes;
 };
 
-size_t kv_bytes(const AttentionShape& shape) { return Cache(shape, nullptr, 0).bytes * shape.kv_heads; }
+size_t kv_bytes(const AttentionShape& shape) {
+  const size_t head =
+      shape.kv_bits == 8 ? Cache<int8_t>(shape, nullptr, 0).bytes : Cache<int16_t>(shape, nullptr, 0).bytes;
+  return head * shape.kv_heads;
+}
 
-void store_value(int n, const float* v, int8_t* out, int8_t* e, uint8_t* flag) {
+template <class Int>
+void store_value(int n, const float* v, Int* out, int8_t* e, uint8_t* flag) {
+  constexpr int kBits = 8 * sizeof(Int);
   const uint32_t m = absmax_bits(n, v);
   if (out_of_range(m, flag) || m < spec::kTinyBits) {
     for (int i = 0; i < n; ++i) out[i] = 0;
-    *e = spec::kZeroValueExponent;
+    *e = kBits == 8 ? spec::kZeroValueExponent : spec::kZeroValueExponent16;
     return;
   }
-  const int exponent = spec::value_exponent(m);
-  for (int i = 0; i < n; ++i) out[i] = static_cast<int8_t>(spec::rint(v[i] * power_of_two(-exponent)));
+  const int exponent = spec::value_exponent(m, kBits);
+  for (int i = 0; i < n; ++i) out[i] = static_cast<Int>(spec::rint(v[i] * power_of_two(-exponent)));
   *e = static_cast<int8_t>(exponent);
 }
 
-void kv_store(const AttentionShape& shape, void* block, int first, int rows, const float* k, size_t ldk,
-              const float* v, size_t ldv, uint8_t* range) {
+template <class Int>
+void store(const AttentionShape& shape, void* block, int first, int rows, const float* k, size_t ldk, const float* v,
+           size_t ldv, uint8_t* range) {
   const int d = shape.head_dim;
+  const int limit = sizeof(Int) == 1 ? spec::kMax8 : spec::kMax16;
   for (int row = 0; row < rows; ++row) {
     const size_t pos = first + row;
     for (int h = 0; h < shape.kv_heads; ++h) {
-      const Cache cache(shape, block, h);
-      quantise_vector(spec::kMax8, d, k + row * ldk + h * d, cache.key + pos * d, cache.key_scale + pos, range + row);
+      const Cache<Int> cache(shape, block, h);
+      quantise_vector(limit, d, k + row * ldk + h * d, cache.key + pos * d, cache.key_scale + pos, range + row);
       store_value(d, v + row * ldv + h * d, cache.value + pos * d, cache.value_exponent + pos, range + row);
     }
   }
 }
 
+void kv_store(const AttentionShape& shape, void* block, int first, int rows, const float* k, size_t ldk,
+              const float* v, size_t ldv, uint8_t* range) {
+  (shape.kv_bits == 8 ? store<int8_t> : store<int16_t>)(shape, block, first, rows, k, ldk, v, ldv, range);
+}
+
 size_t attention_scratch_bytes(const AttentionShape& shape) { return round_up(shape.context * sizeof(float), 64); }
 
 // One query head at position `pos`; t is scratch for one float per position.
-void attend(const AttentionShape& shape, const Cache& cache, int pos, const float* q, float* o, uint8_t* flag,
+template <class Int>
+void attend(const AttentionShape& shape, const Cache<Int>& cache, int pos, const float* q, float* o, uint8_t* flag,
             float* t) {
   const int d = shape.head_dim;
   const int begin = shape.window > 0 && pos >= shape.window ? pos - shape.window + 1 : 0;
@@ -264,7 +289,7 @@ void attend(const AttentionShape& shape, const Cache& cache, int pos, const floa
 
   float max = 0.0f;
   for (int j = begin; j <= pos && !bad; ++j) {
-    const int8_t* key = cache.key + static_cast<size_t>(j) * d;
+    const Int* key = cache.key + static_cast<size_t>(j) * d;
     int64_t dot = 0;
     for (int i = 0; i < d; ++i) dot += static_cast<int32_t>(query[i]) * key[i];
     t[j] = f32(dot) * ((sq * shape.scale) * cache.key_scale[j]);
@@ -290,8 +315,8 @@ void attend(const AttentionShape& shape, const Cache& cache, int pos, const floa
     if (spec::rint(t[j] * 32512.0f) == 0.0f) continue;
     const int shift = cache.value_exponent[j] - top;  // -120..0
     const int w = static_cast<int>(spec::rint(t[j] * (32512.0f * power_of_two(shift))));
-    const int8_t* value = cache.value + static_cast<size_t>(j) * d;
-    for (int i = 0; i < d; ++i) out[i] += w * value[i];
+    const Int* value = cache.value + static_cast<size_t>(j) * d;
+    for (int i = 0; i < d; ++i) out[i] += static_cast<int64_t>(w) * value[i];
   }
   for (int i = 0; i < d; ++i) o[i] = (f32(out[i]) / f32(sum)) * power_of_two(top);
 }
@@ -302,9 +327,14 @@ void attention(const AttentionShape& shape, const void* block, int first, int ro
   const int group = shape.heads / shape.kv_heads;
   for (int row = 0; row < rows; ++row) {
     for (int h = 0; h < shape.heads; ++h) {
-      const Cache cache(shape, block, h / group);
-      attend(shape, cache, first + row, q + row * ldq + h * d, o + row * ldo + h * d, range + row,
-             static_cast<float*>(scratch));
+      const float* query = q + row * ldq + h * d;
+      float* out = o + row * ldo + h * d;
+      float* t = static_cast<float*>(scratch);
+      if (shape.kv_bits == 8) {
+        attend(shape, Cache<int8_t>(shape, block, h / group), first + row, query, out, range + row, t);
+      } else {
+        attend(shape, Cache<int16_t>(shape, block, h / group), first + row, query, out, range + row, t);
+      }
     }
   }
 }
@@ -435,6 +465,7 @@ const Kernels& scalar_kernels() {
       .rope = rope,
       .exp2 = exp2_vector,
       .silu_mul = silu_mul,
+      .gelu = gelu,
       .add = add,
       .kv_bytes = kv_bytes,
       .kv_store = kv_store,

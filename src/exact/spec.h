@@ -33,7 +33,21 @@ inline constexpr uint32_t kTinyNormBits = 0x2B800000;  // 2^-40: mean square tak
 
 inline constexpr int kMax8 = 127;
 inline constexpr int kMax16 = 32512;  // 127 * 256, so that q = 256 hi + lo with both limbs in int8
-inline constexpr int kZeroValueExponent = -66;
+inline constexpr int kZeroValueExponent = -66;    // of a zero value in 8 bits
+inline constexpr int kZeroValueExponent16 = -74;  // and in 16
+
+// GELU: the upper tail of the normal distribution is exp(-x^2/2) times a polynomial in 1 / (1 + p |x|)
+// (Abramowitz and Stegun, 7.1.26, halved; off by 7.5e-8 at most).
+inline constexpr float kGeluP = 0x1.da6710p-3f;
+inline constexpr float kGelu1 = 0x1.04f20cp-3f;
+inline constexpr float kGelu2 = -0x1.23531cp-3f;
+inline constexpr float kGelu3 = 0x1.6be1c6p-1f;
+inline constexpr float kGelu4 = -0x1.7401c6p-1f;
+inline constexpr float kGelu5 = 0x1.0fb844p-1f;
+inline constexpr float kGeluSquare = -0x1.715476p-1f;  // -log2(e) / 2
+// Its approximation by tanh: 2 sqrt(2 / pi) and the weight of the cube.
+inline constexpr float kGeluTanh = 0x1.988454p+0f;
+inline constexpr float kGeluCube = 0x1.6e4e26p-5f;
 
 inline uint32_t magnitude_bits(float x) { return std::bit_cast<uint32_t>(x) & 0x7FFFFFFF; }
 
@@ -73,9 +87,27 @@ inline float silu(float g) {
   return g * sigmoid;
 }
 
-// The stored form of a value vector: v = v_int * 2^e with |v_int| <= 127.
-inline int value_exponent(uint32_t m_bits) {
-  const int e = exponent(m_bits);
+inline float gelu_erf(float x) {
+  const float t = 1.0f / (1.0f + kGeluP * std::bit_cast<float>(magnitude_bits(x)));
+  float p = kGelu5;
+  p = p * t + kGelu4;
+  p = p * t + kGelu3;
+  p = p * t + kGelu2;
+  p = p * t + kGelu1;
+  const float tail = (p * t) * exp2((x * x) * kGeluSquare);
+  return x * (x >= 0.0f ? 1.0f - tail : tail);
+}
+
+inline float gelu_tanh(float x) {
+  const float w = (x * kGeluTanh) * (1.0f + (x * x) * kGeluCube);
+  const float e = exp2(-(std::bit_cast<float>(magnitude_bits(w)) * kLog2e));
+  const float sigmoid = (w >= 0.0f ? 1.0f : e) / (1.0f + e);
+  return x * sigmoid;
+}
+
+// The stored form of a value vector: v = v_int * 2^e with |v_int| <= 127, or 32512 where 16 bits are kept.
+inline int value_exponent(uint32_t m_bits, int bits) {
+  const int e = exponent(m_bits) - (bits - 8);
   return (m_bits & 0x7FFFFF) <= 0x7E0000 ? e - 6 : e - 5;
 }
 

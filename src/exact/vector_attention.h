@@ -4,7 +4,8 @@
 // vector holds one unit of dimensions of `width` positions), values [P / unit][E][unit] bytes (one
 // unit of positions of `width` dimensions), value exponents int8 [P]. P is the context rounded up
 // to 64, E is D rounded up to whole vectors; bytes are offset by 128 where V::kQuad. What lies
-// behind the stored positions is never looked at, or multiplied by a weight of zero.
+// behind the stored positions is never looked at, or multiplied by a weight of zero. Keys and values of
+// 16 bits are two planes of int8, low and high limbs, one after the other: two products, joined in binary64.
 //
 // Query heads are lanes of a tile: 6 lanes of 16 bits, or 3 of two limbs. Their scores, then their
 // softmax weights, lie in the scratch block.
@@ -30,19 +31,22 @@ struct Attention {
       positions = round_up(shape.context, 64);
       width = round_up(shape.head_dim, V::kWidth);
       head_dim = shape.head_dim;
-      bytes = positions * (sizeof(float) + head_dim + width + 1);
+      planes = shape.kv_bits / 8;
+      bytes = positions * (sizeof(float) + planes * (head_dim + width) + 1);
       char* at = static_cast<char*>(const_cast<void*>(block)) + kv_head * bytes;
       key_scale = reinterpret_cast<float*>(at);
       key = reinterpret_cast<uint8_t*>(at + positions * sizeof(float));
-      value = key + positions * head_dim;
-      value_exponent = reinterpret_cast<int8_t*>(value + positions * width);
+      value = key + planes * positions * head_dim;
+      value_exponent = reinterpret_cast<int8_t*>(value + planes * positions * width);
     }
-    uint8_t* keys(size_t pos) const {
-      return key + pos / V::kWidth * V::kWidth * head_dim + pos % V::kWidth * kUnit;
+    uint8_t* keys(size_t pos, int plane = 0) const {
+      return key + plane * positions * head_dim + pos / V::kWidth * V::kWidth * head_dim + pos % V::kWidth * kUnit;
     }
-    uint8_t* values(size_t pos) const { return value + pos / kUnit * kUnit * width + pos % kUnit; }
+    uint8_t* values(size_t pos, int plane = 0) const {
+      return value + plane * positions * width + pos / kUnit * kUnit * width + pos % kUnit;
+    }
 
-    size_t positions, width, head_dim, bytes;
+    size_t positions, width, head_dim, planes, bytes;
     float* key_scale;
     uint8_t* key;
     uint8_t* value;
@@ -64,13 +68,15 @@ struct Attention {
   }
 
   // The integers of x * scale, zeros for a vector that is tiny or out of range.
-  static void integers(int n, const float* x, float scale, bool zero, int32_t* out) {
+  static void integers(int n, const float* x, float scale, bool zero, int limit, int32_t* out) {
     for (int i = 0; i < n; i += V::kWidth) {
       I q = V::rint(V::mul(V::load(x + i, n - i), V::set(scale)));
-      q = V::imax(V::imin(q, V::iset(spec::kMax8)), V::iset(-spec::kMax8));
+      q = V::imax(V::imin(q, V::iset(limit)), V::iset(-limit));
       V::store(reinterpret_cast<uint32_t*>(out + i), zero ? V::zero() : q, n - i);
     }
   }
+
+  static int low_limb(int q) { return ((q + 128) & 255) - 128; }
 
   static void store_key(const Cache& cache, int pos, const float* x, uint8_t* flag) {
     const int n = static_cast<int>(cache.head_dim);
@@ -78,23 +84,45 @@ struct Attention {
     const bool zero = out_of_range(a_bits, flag) || a_bits < spec::kTinyBits;
     const float a = float_of(a_bits);
     int32_t q[kMaxHeadDim];
-    integers(n, x, zero ? 0.0f : 127.0f / a, zero, q);
-    cache.key_scale[pos] = zero ? 0.0f : a / 127.0f;
+    const int limit = cache.planes == 1 ? spec::kMax8 : spec::kMax16;
+    const float top = static_cast<float>(limit);
+    integers(n, x, zero ? 0.0f : top / a, zero, limit, q);
+    cache.key_scale[pos] = zero ? 0.0f : a / top;
+    const auto place = [](int i) { return i / kUnit * (V::kWidth * kUnit) + i % kUnit; };
     uint8_t* at = cache.keys(pos);
-    for (int i = 0; i < n; ++i) at[i / kUnit * (V::kWidth * kUnit) + i % kUnit] = static_cast<uint8_t>(q[i] + kOffset);
+    if (cache.planes == 1) {
+      for (int i = 0; i < n; ++i) at[place(i)] = static_cast<uint8_t>(q[i] + kOffset);
+      return;
+    }
+    uint8_t* high = cache.keys(pos, 1);
+    for (int i = 0; i < n; ++i) {
+      const int low = low_limb(q[i]);
+      at[place(i)] = static_cast<uint8_t>(low + kOffset);
+      high[place(i)] = static_cast<uint8_t>((q[i] - low) / 256 + kOffset);
+    }
   }
 
   static void store_value(const Cache& cache, int pos, const float* x, uint8_t* flag) {
     const int n = static_cast<int>(cache.head_dim);
     const uint32_t m_bits = absmax_bits<V>(n, x);
     const bool zero = out_of_range(m_bits, flag) || m_bits < spec::kTinyBits;
-    int e = spec::kZeroValueExponent;
-    if (!zero) e = exponent_of(m_bits) - ((m_bits & 0x7FFFFF) <= 0x7E0000 ? 6 : 5);
+    const bool eight = cache.planes == 1;
+    int e = eight ? spec::kZeroValueExponent : spec::kZeroValueExponent16;
+    if (!zero) e = exponent_of(m_bits) - ((m_bits & 0x7FFFFF) <= 0x7E0000 ? 6 : 5) - (eight ? 0 : 8);
     int32_t q[kMaxHeadDim];
-    integers(n, x, two_to(-e), zero, q);
+    integers(n, x, two_to(-e), zero, eight ? spec::kMax8 : spec::kMax16, q);
     cache.value_exponent[pos] = static_cast<int8_t>(e);
     uint8_t* at = cache.values(pos);
-    for (int i = 0; i < n; ++i) at[i * kUnit] = static_cast<uint8_t>(q[i] + kOffset);
+    if (eight) {
+      for (int i = 0; i < n; ++i) at[i * kUnit] = static_cast<uint8_t>(q[i] + kOffset);
+      return;
+    }
+    uint8_t* high = cache.values(pos, 1);
+    for (int i = 0; i < n; ++i) {
+      const int low = low_limb(q[i]);
+      at[i * kUnit] = static_cast<uint8_t>(low + kOffset);
+      high[i * kUnit] = static_cast<uint8_t>((q[i] - low) / 256 + kOffset);
+    }
   }
 
   // ---- one tile of query heads
@@ -149,19 +177,26 @@ struct Attention {
           one.pos = first + row;
           one.begin = shape.window > 0 && one.pos >= shape.window ? one.pos - shape.window + 1 : 0;
         }
-        if (count == 1) attend<1>(shape, cache, work, queries);
-        if (count == 2) attend<2>(shape, cache, work, queries);
-        if (count == 3) attend<3>(shape, cache, work, queries);
-        if constexpr (kQueries > 3) {
-          if (count == 4) attend<4>(shape, cache, work, queries);
-          if (count == 5) attend<5>(shape, cache, work, queries);
-          if (count == 6) attend<6>(shape, cache, work, queries);
-        }
+        (cache.planes == 1 ? attend_some<1> : attend_some<2>)(count, shape, cache, work, queries);
       }
     }
   }
 
-  template <int T>
+  template <int P>
+  static void attend_some(int count, const AttentionShape& shape, const Cache& cache, const Work& work,
+                          Query* queries) {
+    if (count == 1) attend<P, 1>(shape, cache, work, queries);
+    if (count == 2) attend<P, 2>(shape, cache, work, queries);
+    if (count == 3) attend<P, 3>(shape, cache, work, queries);
+    if constexpr (kQueries > 3) {
+      if (count == 4) attend<P, 4>(shape, cache, work, queries);
+      if (count == 5) attend<P, 5>(shape, cache, work, queries);
+      if (count == 6) attend<P, 6>(shape, cache, work, queries);
+    }
+  }
+
+  // P planes of keys and values, T queries.
+  template <int P, int T>
   static void attend(const AttentionShape& shape, const Cache& cache, const Work& work, Query* queries) {
     const int d = shape.head_dim;
     alignas(64) char rows[T][2 * kMaxHeadDim + 64];  // quantised queries
@@ -188,8 +223,8 @@ struct Attention {
     for (int t = 0; t < T; ++t) most[t] = V::set(float_of(0xFF800000));
     int j = begin;
     constexpr int G = V::kPanel;
-    for (; j + G * V::kWidth <= end; j += G * V::kWidth) scores<T, G>(cache, work, queries, lane, base, j, most);
-    for (; j < end; j += V::kWidth) scores<T, 1>(cache, work, queries, lane, base, j, most);
+    for (; j + G * V::kWidth <= end; j += G * V::kWidth) scores<P, T, G>(cache, work, queries, lane, base, j, most);
+    for (; j < end; j += V::kWidth) scores<P, T, 1>(cache, work, queries, lane, base, j, most);
     for (int t = 0; t < T; ++t) {
       Query& one = queries[t];
       one.max = V::reduce_max(most[t]);
@@ -202,30 +237,47 @@ struct Attention {
 
     int column = 0;
     for (; column + G * V::kWidth <= static_cast<int>(cache.width); column += G * V::kWidth) {
-      gather<T, G>(cache, work, queries, begin, end, column);
+      gather<P, T, G>(cache, work, queries, begin, end, column);
     }
     for (; column < static_cast<int>(cache.width); column += V::kWidth) {
-      gather<T, 1>(cache, work, queries, begin, end, column);
+      gather<P, T, 1>(cache, work, queries, begin, end, column);
     }
   }
 
   // Scores of G vectors of positions from j on, -infinity where a query does not see.
-  // |q . k| <= 32512 * 127 * 256 < 2^31, so that int32 holds both limbs together.
-  template <int T, int G>
+  // |q . k| <= 32512 * 128 * 256 < 2^31 for one plane, so that int32 holds both limbs of q together.
+  template <int P, int T, int G>
   static void scores(const Cache& cache, const Work& work, const Query* queries, const char* const* lane,
                      const I* base, int j, F* most) {
     const size_t step = V::kWidth * kUnit;
-    I acc[T * kLimbs][G];
-    tile<V, T * kLimbs, G>(cache.keys(j), V::kWidth * cache.head_dim, step, static_cast<int>(cache.head_dim) / kUnit,
-                           lane, acc);
+    I dots[P][T][G];
+    LLMC_UNROLL for (int p = 0; p < P; ++p) {
+      I acc[T * kLimbs][G];
+      tile<V, T * kLimbs, G>(cache.keys(j, p), V::kWidth * cache.head_dim, step,
+                             static_cast<int>(cache.head_dim) / kUnit, lane, acc);
+      LLMC_UNROLL for (int t = 0; t < T; ++t) {
+        LLMC_UNROLL for (int g = 0; g < G; ++g) {
+          I dot = acc[t * kLimbs][g];
+          if constexpr (V::kQuad) {
+            dot = V::iadd(V::isub(dot, base[2 * t]),
+                          V::template shift_left<8>(V::isub(acc[2 * t + 1][g], base[2 * t + 1])));
+          }
+          dots[p][t][g] = dot;
+        }
+      }
+    }
     LLMC_UNROLL for (int t = 0; t < T; ++t) {
       LLMC_UNROLL for (int g = 0; g < G; ++g) {
-        I dot = acc[t * kLimbs][g];
-        if constexpr (V::kQuad) {
-          dot = V::iadd(V::isub(dot, base[2 * t]), V::template shift_left<8>(V::isub(acc[2 * t + 1][g], base[2 * t + 1])));
+        F dot;
+        if constexpr (P == 1) {
+          dot = V::to_float(dots[0][t][g]);
+        } else {
+          const I low = dots[0][t][g], high = dots[1][t][g];
+          dot = V::round_doubles(Linear<V>::join(V::low_doubles(high), V::low_doubles(low)),
+                                 Linear<V>::join(V::high_doubles(high), V::high_doubles(low)));
         }
         const int at = j + g * V::kWidth;
-        F score = V::mul(V::to_float(dot), V::mul(V::set(queries[t].scale), V::load(cache.key_scale + at)));
+        F score = V::mul(dot, V::mul(V::set(queries[t].scale), V::load(cache.key_scale + at)));
         score = V::where_between(V::iota(at), queries[t].begin, queries[t].pos, score, V::set(float_of(0xFF800000)));
         V::store(work.scores(t) + at, score);
         most[t] = V::max(most[t], score);
@@ -285,29 +337,56 @@ struct Attention {
   }
 
   // G vectors of dimensions from `column` on: o = (w . v / L) * 2^top.
-  template <int T, int G>
+  template <int P, int T, int G>
   static void gather(const Cache& cache, const Work& work, const Query* queries, int begin, int end, int column) {
+    D low[T][G], high[T][G];
+    weighted<T, G>(cache, work, queries, begin, end, column, 0, low, high);
+    if constexpr (P == 2) {
+      D low1[T][G], high1[T][G];
+      weighted<T, G>(cache, work, queries, begin, end, column, 1, low1, high1);
+      for (int t = 0; t < T; ++t) {
+        for (int g = 0; g < G; ++g) {
+          low[t][g] = Linear<V>::join(low1[t][g], low[t][g]);
+          high[t][g] = Linear<V>::join(high1[t][g], high[t][g]);
+        }
+      }
+    }
+    for (int t = 0; t < T; ++t) {
+      const Query& one = queries[t];
+      const F sum = V::set(one.bad ? 1.0f : static_cast<float>(one.sum));
+      const F lift = V::set(one.bad ? 0.0f : two_to(one.top));
+      for (int g = 0; g < G; ++g) {
+        const int at = column + g * V::kWidth;
+        if (at >= static_cast<int>(cache.head_dim)) break;
+        const F value = V::mul(V::div(V::round_doubles(low[t][g], high[t][g]), sum), lift);
+        V::store(one.o + at, value, static_cast<int>(cache.head_dim) - at);
+      }
+    }
+  }
+
+  // Sums of w . v of one plane, exact in binary64.
+  template <int T, int G>
+  static void weighted(const Cache& cache, const Work& work, const Query* queries, int begin, int end, int column,
+                       int plane, D (&low)[T][G], D (&high)[T][G]) {
     const size_t step = cache.width * kUnit;
     const size_t apart = V::kWidth * kUnit;
-    const uint8_t* w = cache.value + begin / kUnit * step + static_cast<size_t>(column) * kUnit;
+    const uint8_t* w = cache.values(begin, plane) + static_cast<size_t>(column) * kUnit;
     const char* lane[T * kLimbs];
     for (int t = 0; t < T; ++t) {
       for (int l = 0; l < kLimbs; ++l) lane[t * kLimbs + l] = work.weights(t, l) + begin * (V::kQuad ? 1 : 2);
     }
-    D low[T][G], high[T][G];
     I acc[T * kLimbs][G];
     const int steps = (end - begin) / kUnit;
     if constexpr (V::kQuad) {
       tile<V, T * kLimbs, G>(w, apart, step, steps, lane, acc);
-      const D d256 = V::dset(256.0);
       LLMC_UNROLL for (int t = 0; t < T; ++t) {
         const I base0 = V::iset(static_cast<int>(static_cast<uint32_t>(queries[t].weight_sum[0]) * 128));
         const I base1 = V::iset(static_cast<int>(static_cast<uint32_t>(queries[t].weight_sum[1]) * 128));
         LLMC_UNROLL for (int g = 0; g < G; ++g) {
           const I l = V::isub(acc[2 * t][g], base0);
           const I h = V::isub(acc[2 * t + 1][g], base1);
-          low[t][g] = V::dadd(V::dmul(V::low_doubles(h), d256), V::low_doubles(l));
-          high[t][g] = V::dadd(V::dmul(V::high_doubles(h), d256), V::high_doubles(l));
+          low[t][g] = Linear<V>::join(V::low_doubles(h), V::low_doubles(l));
+          high[t][g] = Linear<V>::join(V::high_doubles(h), V::high_doubles(l));
         }
       }
     } else {
@@ -323,17 +402,6 @@ struct Attention {
           }
           lane[t] += 4 * Linear<V>::kSafeSteps;
         }
-      }
-    }
-    for (int t = 0; t < T; ++t) {
-      const Query& one = queries[t];
-      const F sum = V::set(one.bad ? 1.0f : static_cast<float>(one.sum));
-      const F lift = V::set(one.bad ? 0.0f : two_to(one.top));
-      for (int g = 0; g < G; ++g) {
-        const int at = column + g * V::kWidth;
-        if (at >= static_cast<int>(cache.head_dim)) break;
-        const F value = V::mul(V::div(V::round_doubles(low[t][g], high[t][g]), sum), lift);
-        V::store(one.o + at, value, static_cast<int>(cache.head_dim) - at);
       }
     }
   }
@@ -359,6 +427,7 @@ constexpr Kernels table_of(const char* name) {
       .rope = Ops<V>::rope,
       .exp2 = Ops<V>::exp2_array,
       .silu_mul = Ops<V>::silu_mul,
+      .gelu = Ops<V>::gelu,
       .add = Ops<V>::add,
       .kv_bytes = Attention<V>::kv_bytes,
       .kv_store = Attention<V>::kv_store,

@@ -149,6 +149,39 @@ struct Ops {
     }
   }
 
+  static F gelu_erf(F x) {
+    const F one = V::set(1.0f);
+    const F t = V::div(one, V::add(one, V::mul(V::set(spec::kGeluP), V::floats(V::magnitude(x)))));
+    F p = V::set(spec::kGelu5);
+    p = V::add(V::mul(p, t), V::set(spec::kGelu4));
+    p = V::add(V::mul(p, t), V::set(spec::kGelu3));
+    p = V::add(V::mul(p, t), V::set(spec::kGelu2));
+    p = V::add(V::mul(p, t), V::set(spec::kGelu1));
+    const F tail = V::mul(V::mul(p, t), exp2(V::mul(V::mul(x, x), V::set(spec::kGeluSquare))));
+    return V::mul(x, V::where_not_negative(x, V::sub(one, tail), tail));
+  }
+
+  static F gelu_tanh(F x) {
+    const F one = V::set(1.0f);
+    const F w = V::mul(V::mul(x, V::set(spec::kGeluTanh)),
+                       V::add(one, V::mul(V::mul(x, x), V::set(spec::kGeluCube))));
+    const F e = exp2(V::mul(V::floats(V::magnitude(w)), V::set(-spec::kLog2e)));
+    return V::mul(x, V::div(V::where_not_negative(w, one, e), V::add(one, e)));
+  }
+
+  static void gelu(Gelu kind, int rows, int n, const float* g, size_t ldg, const float* up, size_t ldu, float* y,
+                   size_t ldy) {
+    for (int row = 0; row < rows; ++row) {
+      for (int i = 0; i < n; i += V::kWidth) {
+        const int m = n - i;
+        const F x = V::load(g + row * ldg + i, m);
+        F v = kind == Gelu::erf ? gelu_erf(x) : gelu_tanh(x);
+        if (up) v = V::mul(v, V::load(up + row * ldu + i, m));
+        V::store(y + row * ldy + i, v, m);
+      }
+    }
+  }
+
   static void add(int rows, int n, float* x, size_t ldx, const float* d, size_t ldd) {
     for (int row = 0; row < rows; ++row) {
       for (int i = 0; i < n; i += V::kWidth) {

@@ -25,9 +25,9 @@ struct Input {
   int kv_width() const { return shape.kv_heads * shape.head_dim; }
 };
 
-AttentionShape shape_of(int heads, int kv_heads, int head_dim, int context, int window = 0) {
+AttentionShape shape_of(int heads, int kv_heads, int head_dim, int context, int window = 0, int kv_bits = 8) {
   const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(head_dim)));
-  return {heads, kv_heads, head_dim, context, scale, window};
+  return {heads, kv_heads, head_dim, context, scale, window, kv_bits};
 }
 
 // Stores and attends in steps of `step` positions, as prefill does, or one by one.
@@ -50,7 +50,12 @@ TEST_P(ExactAttention, EqualsScalar) {
   const AttentionShape shapes[] = {shape_of(4, 4, 64, 70),  shape_of(6, 2, 32, 70),      shape_of(7, 1, 40, 70),
                                    shape_of(2, 1, 8, 70),   shape_of(2, 2, 80, 70),      shape_of(1, 1, 256, 70),
                                    shape_of(3, 1, 24, 130), shape_of(4, 2, 128, 70, 20), shape_of(1, 1, 16, 70, 1)};
-  for (const AttentionShape& shape : shapes) {
+  std::vector<AttentionShape> all(std::begin(shapes), std::end(shapes));
+  for (AttentionShape shape : shapes) {
+    shape.kv_bits = 16;
+    all.push_back(shape);
+  }
+  for (const AttentionShape& shape : all) {
     for (Mix mix : {Mix::normal, Mix::outliers, Mix::zeros, Mix::denormals, Mix::tiny_border, Mix::all_equal, Mix::signs}) {
       const Input in(shape, shape.context - 3, mix, shape.head_dim);
       std::vector<uint8_t> range;
@@ -58,15 +63,16 @@ TEST_P(ExactAttention, EqualsScalar) {
       EXPECT_EQ(range, std::vector<uint8_t>(in.positions, 0));
       for (int step : {1, 5, 64}) {
         EXPECT_TRUE(same_bits(expected, run(kernels(), in, step)))
-            << "head_dim " << shape.head_dim << " mix " << static_cast<int>(mix) << " step " << step;
+            << "kv " << shape.kv_bits << " head_dim " << shape.head_dim << " mix " << static_cast<int>(mix) << " step " << step;
       }
     }
   }
 }
 
 TEST_P(ExactAttention, LongContextEqualsScalar) {
-  const AttentionShape shape = shape_of(2, 1, 64, 3000);
-  for (Mix mix : {Mix::normal, Mix::all_equal}) {  // all equal: the flattest softmax, the largest sums
+  for (const auto& [mix, bits] : {std::pair{Mix::normal, 8}, std::pair{Mix::all_equal, 8},  // all equal: the flattest
+                                  std::pair{Mix::normal, 16}, std::pair{Mix::all_equal, 16}}) {  // softmax, the largest sums
+    const AttentionShape shape = shape_of(2, 1, 64, 3000, 0, bits);
     const Input in(shape, 3000, mix, 5);
     const int tail = 4;
     std::vector<std::vector<float>> outs;
@@ -95,41 +101,60 @@ TEST_P(ExactAttention, TheLongestContextKeepsTheLargestSums) {
   EXPECT_TRUE(same_bits(o, std::vector<float>(16, -127.0f)));
 }
 
+// The same in 16 bits: the largest value, and one whose low limb is -128.
+TEST_P(ExactAttention, TheLongestContextOf16BitsKeepsTheLargestSums) {
+  const AttentionShape shape = shape_of(2, 1, 8, kMaxContext / 2, 0, 16);
+  const int n = shape.context;
+  Aligned cache(kernels().kv_bytes(shape)), scratch(kernels().attention_scratch_bytes(shape));
+  for (const float value : {-127.0f, -126.5f, 127.0f}) {
+    const std::vector<float> k(static_cast<size_t>(n) * 8, 1.0f), v(k.size(), value);
+    std::vector<float> q(16, 1.0f), o(16);
+    std::vector<uint8_t> range(n);
+    kernels().kv_store(shape, cache.get(), 0, n, k.data(), 8, v.data(), 8, range.data());
+    kernels().attention(shape, cache.get(), n - 1, 1, q.data(), 16, o.data(), 16, range.data(), scratch.get());
+    EXPECT_TRUE(same_bits(o, std::vector<float>(16, value)));
+  }
+}
+
 // Values of very different sizes in one context: exponents far apart, small ones vanish.
 TEST_P(ExactAttention, MixedValueExponentsEqualScalar) {
-  const AttentionShape shape = shape_of(3, 1, 32, 64);
-  Input in(shape, 64, Mix::normal, 77);
-  Random random(3);
-  for (int pos = 0; pos < in.positions; ++pos) {
-    const float scale = std::ldexp(1.0f, random.below(110) - 60);
-    for (int i = 0; i < 32; ++i) in.v[pos * 32 + i] *= scale;
+  for (const int bits : {8, 16}) {
+    const AttentionShape shape = shape_of(3, 1, 32, 64, 0, bits);
+    Input in(shape, 64, Mix::normal, 77);
+    Random random(3);
+    for (int pos = 0; pos < in.positions; ++pos) {
+      const float scale = std::ldexp(1.0f, random.below(110) - 60);
+      for (int i = 0; i < 32; ++i) in.v[pos * 32 + i] *= scale;
+    }
+    EXPECT_TRUE(same_bits(run(scalar(), in, 1), run(kernels(), in, 7)));
   }
-  EXPECT_TRUE(same_bits(run(scalar(), in, 1), run(kernels(), in, 7)));
 }
 
 TEST_P(ExactAttention, IsNearTheRealOne) {
-  const AttentionShape shape = shape_of(2, 1, 64, 40);
-  const Input in(shape, 40, Mix::normal, 1);
-  const std::vector<float> o = run(kernels(), in, 40);
-  double error = 0, power = 0;
-  for (int pos = 0; pos < 40; ++pos) {
-    for (int h = 0; h < 2; ++h) {
-      std::vector<double> p(pos + 1);
-      double sum = 0;
-      for (int j = 0; j <= pos; ++j) {
-        double dot = 0;
-        for (int i = 0; i < 64; ++i) dot += static_cast<double>(in.q[(pos * 2 + h) * 64 + i]) * in.k[j * 64 + i];
-        sum += p[j] = std::exp(dot / 8);
-      }
-      for (int i = 0; i < 64; ++i) {
-        double real = 0;
-        for (int j = 0; j <= pos; ++j) real += p[j] / sum * in.v[j * 64 + i];
-        error += std::pow(o[(pos * 2 + h) * 64 + i] - real, 2);
-        power += real * real;
+  for (const int bits : {8, 16}) {
+    const AttentionShape shape = shape_of(2, 1, 64, 40, 0, bits);
+    const Input in(shape, 40, Mix::normal, 1);
+    const std::vector<float> o = run(kernels(), in, 40);
+    double error = 0, power = 0;
+    for (int pos = 0; pos < 40; ++pos) {
+      for (int h = 0; h < 2; ++h) {
+        std::vector<double> p(pos + 1);
+        double sum = 0;
+        for (int j = 0; j <= pos; ++j) {
+          double dot = 0;
+          for (int i = 0; i < 64; ++i) dot += static_cast<double>(in.q[(pos * 2 + h) * 64 + i]) * in.k[j * 64 + i];
+          sum += p[j] = std::exp(dot / 8);
+        }
+        for (int i = 0; i < 64; ++i) {
+          double real = 0;
+          for (int j = 0; j <= pos; ++j) real += p[j] / sum * in.v[j * 64 + i];
+          error += std::pow(o[(pos * 2 + h) * 64 + i] - real, 2);
+          power += real * real;
+        }
       }
     }
+    EXPECT_LT(std::sqrt(error / power), bits == 8 ? 0.05 : 0.0002);
   }
-  EXPECT_LT(std::sqrt(error / power), 0.05);  // int8 keys and values
 }
 
 TEST_P(ExactAttention, OnlyTheRowOutOfRangeIsFlagged) {

@@ -69,6 +69,13 @@ TEST_P(ExactGolden, Silu) {
   EXPECT_EQ(words(y), (Words{0x3F3B26A8, 0xBE7420A9, 0xBF1F597F, 0x3EBB969F}));
 }
 
+TEST_P(ExactGolden, Gelu) {
+  kernels().gelu(Gelu::erf, 1, 4, x.data(), 4, nullptr, 0, y.data(), 4);
+  EXPECT_EQ(words(y), (Words{0x3F57625E, 0xBD3A5E56, 0x3EB103AE, 0x406FFA91}));
+  kernels().gelu(Gelu::tanh, 1, 4, x.data(), 4, nullptr, 0, y.data(), 4);
+  EXPECT_EQ(words(y), (Words{0x3F57585C, 0xBD39F7C6, 0x3EB1016D, 0x406FFC69}));
+}
+
 TEST_P(ExactGolden, Rope) {
   const float cos[] = {0.8f, 0.6f}, sin[] = {0.6f, 0.8f};
   const int32_t pos = 0;
@@ -81,22 +88,28 @@ TEST_P(ExactGolden, Rope) {
 }
 
 TEST_P(ExactGolden, Attention) {
-  const AttentionShape shape{1, 1, 8, 3, 0x1.0527dcp-1f, 0};
-  std::vector<float> q(24), k(24), v(24), o(24);
-  for (int j = 0; j < 3; ++j) {
-    for (int i = 0; i < 8; ++i) {
-      q[j * 8 + i] = static_cast<float>((2 * i + j) % 5 - 2) * 0.7f;
-      k[j * 8 + i] = static_cast<float>((3 * i + 5 * j) % 7 - 3) * 0.5f;
-      v[j * 8 + i] = static_cast<float>((i + 2 * j) % 5 - 2) * 0.75f * static_cast<float>(j + 1);
+  for (const int kv_bits : {8, 16}) {
+    const AttentionShape shape{1, 1, 8, 3, 0x1.0527dcp-1f, 0, kv_bits};
+    std::vector<float> q(24), k(24), v(24), o(24);
+    for (int j = 0; j < 3; ++j) {
+      for (int i = 0; i < 8; ++i) {
+        q[j * 8 + i] = static_cast<float>((2 * i + j) % 5 - 2) * 0.7f;
+        k[j * 8 + i] = static_cast<float>((3 * i + 5 * j) % 7 - 3) * 0.5f;
+        v[j * 8 + i] = static_cast<float>((i + 2 * j) % 5 - 2) * 0.75f * static_cast<float>(j + 1);
+      }
     }
+    Aligned cache(kernels().kv_bytes(shape)), scratch(kernels().attention_scratch_bytes(shape));
+    uint8_t flags[3] = {};
+    kernels().kv_store(shape, cache.get(), 0, 3, k.data(), 8, v.data(), 8, flags);
+    kernels().attention(shape, cache.get(), 0, 3, q.data(), 8, o.data(), 8, flags, scratch.get());
+    if (kv_bits == 16) {
+      EXPECT_EQ(words({o.begin() + 16, o.begin() + 21}), (Words{0x403BC8BB, 0xC0535603, 0xBFB579A6, 0xBD49E2A9, 0x3FEAE34B}));
+      continue;
+    }
+    EXPECT_EQ(words(o), (Words{0xBFC00000, 0xBF400000, 0x00000000, 0x3F400000, 0x3FC00000, 0xBFC00000, 0xBF400000, 0x00000000,
+                               0xBFB6A833, 0xBF23F899, 0x3E157CCE, 0x3F114900, 0x3FAD5066, 0xBFB6A833, 0xBF23F899, 0x3E157CCE,
+                               0x403C1743, 0xC0538A9A, 0xBFB5BB6C, 0xBD4B7ADA, 0x3FEAFDF1, 0x403C1743, 0xC0538A9A, 0xBFB5BB6C}));
   }
-  Aligned cache(kernels().kv_bytes(shape)), scratch(kernels().attention_scratch_bytes(shape));
-  uint8_t flags[3] = {};
-  kernels().kv_store(shape, cache.get(), 0, 3, k.data(), 8, v.data(), 8, flags);
-  kernels().attention(shape, cache.get(), 0, 3, q.data(), 8, o.data(), 8, flags, scratch.get());
-  EXPECT_EQ(words(o), (Words{0xBFC00000, 0xBF400000, 0x00000000, 0x3F400000, 0x3FC00000, 0xBFC00000, 0xBF400000, 0x00000000,
-                             0xBFB6A833, 0xBF23F899, 0x3E157CCE, 0x3F114900, 0x3FAD5066, 0xBFB6A833, 0xBF23F899, 0x3E157CCE,
-                             0x403C1743, 0xC0538A9A, 0xBFB5BB6C, 0xBD4B7ADA, 0x3FEAFDF1, 0x403C1743, 0xC0538A9A, 0xBFB5BB6C}));
 }
 
 TEST_P(ExactGolden, Frequencies) {
@@ -131,7 +144,7 @@ TEST(ExactDocument, NamesTheConstants) {
   }
   EXPECT_NE(text.find("`log2e = 0x1.715476p+0`"), std::string::npos);
   for (const char* result : {"3F3504F3 3ED744FD 3A4FEFC4 01092FD6", "3C79F3E8 C2AE8000", "403C1743 C0538A9A BFB5BB6C BD4B7ADA 3FEAFDF1",
-                             "3F3B26A8 BE7420A9 BF1F597F 3EBB969F", "Tot = 2507630150"}) {
+                             "3F3B26A8 BE7420A9 BF1F597F 3EBB969F", "3F57625E BD3A5E56 3EB103AE 406FFA91", "3F57585C BD39F7C6 3EB1016D 406FFC69", "403BC8BB C0535603 BFB579A6 BD49E2A9 3FEAE34B", "Tot = 2507630150"}) {
     EXPECT_NE(text.find(result), std::string::npos) << result;
   }
 }

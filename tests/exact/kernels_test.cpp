@@ -251,6 +251,13 @@ TEST_P(ExactKernels, ElementwiseEqualsScalar) {
       scalar().silu_mul(2, n, x.data(), n, up.data(), n, expected.data(), n);
       kernels().silu_mul(2, n, x.data(), n, up.data(), n, got.data(), n);
       EXPECT_TRUE(same_bits(expected, got));
+      for (const Gelu kind : {Gelu::erf, Gelu::tanh}) {
+        for (const float* gate : {static_cast<const float*>(nullptr), up.data()}) {
+          scalar().gelu(kind, 2, n, x.data(), n, gate, n, expected.data(), n);
+          kernels().gelu(kind, 2, n, x.data(), n, gate, n, got.data(), n);
+          EXPECT_TRUE(same_bits(expected, got));
+        }
+      }
       expected = got = x;
       scalar().add(2, n, expected.data(), n, up.data(), n);
       kernels().add(2, n, got.data(), n, up.data(), n);
@@ -330,6 +337,36 @@ TEST_P(ExactKernels, TheLargestAllowedMagnitudePasses) {
   kernels().rms_norm(1, 1, n, x.data(), n, g.data(), 1e-5f, y.data(), n, &range);
   EXPECT_EQ(range, 0);
   EXPECT_NEAR(y[3], 1.0f, 1e-5);
+}
+
+TEST_P(ExactKernels, GeluIsNearTheRealOne) {
+  std::vector<float> x;
+  for (float v = -12.0f; v <= 12.0f; v += 0x1p-6f) x.push_back(v);
+  const int n = static_cast<int>(x.size());
+  std::vector<float> erf(n), tanh(n);
+  kernels().gelu(Gelu::erf, 1, n, x.data(), n, nullptr, 0, erf.data(), n);
+  kernels().gelu(Gelu::tanh, 1, n, x.data(), n, nullptr, 0, tanh.data(), n);
+  for (int i = 0; i < n; ++i) {
+    const double v = x[i];
+    EXPECT_NEAR(erf[i], v * 0.5 * std::erfc(-v / std::sqrt(2.0)), 2e-7 * std::max(1.0, std::fabs(v))) << v;
+    const double w = std::sqrt(2 / std::acos(-1.0)) * (v + 0.044715 * v * v * v);
+    EXPECT_NEAR(tanh[i], 0.5 * v * (1 + std::tanh(w)), 3e-7 * std::max(1.0, std::fabs(v))) << v;
+  }
+}
+
+// What no activation should be still gives an answer that the next check understands.
+TEST_P(ExactKernels, GeluOfTheLargestIsItselfOrNothing) {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const Gelu kind : {Gelu::erf, Gelu::tanh}) {
+    const float x[] = {0x1p59f, -0x1p59f, 0x1p127f, inf, 0.0f};
+    float y[5];
+    kernels().gelu(kind, 1, 5, x, 5, nullptr, 0, y, 5);
+    EXPECT_EQ(y[0], 0x1p59f);
+    EXPECT_EQ(y[1], 0.0f);
+    EXPECT_EQ(y[2], 0x1p127f);
+    EXPECT_EQ(y[3], inf);
+    EXPECT_EQ(y[4], 0.0f);
+  }
 }
 
 // ---- exp2 and SiLU over sampled floats; LLMC_LONG=1 takes every float there is.
