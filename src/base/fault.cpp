@@ -26,6 +26,7 @@ const std::vector<std::string>& fault_names() {
       "plan.saved",
       "spool.append",
       "spool.created",
+      "verify.mismatch",
   };
   return names;
 }

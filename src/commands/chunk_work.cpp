@@ -1,15 +1,20 @@
 #include "commands/chunk_work.h"
 
 #include <optional>
+#include <unordered_map>
+
+#include "base/fault.h"
 
 namespace llmc {
 
 Bytes pack_task(const ChunkTask& task) {
   ByteWriter out;
   out.u8(static_cast<uint8_t>(task.kind));
+  out.u8(task.other);
   out.u32(task.chunk);
   out.u32(task.seed);
   out.u32(task.size);
+  out.u32(task.text_crc);
   out.bytes(task.bytes);
   return out.take();
 }
@@ -17,28 +22,64 @@ Bytes pack_task(const ChunkTask& task) {
 Result<ChunkTask> unpack_task(ByteView payload) {
   ByteReader in(payload);
   ChunkTask task;
-  const uint8_t kind = in.u8();
+  const uint8_t kind = in.u8(), other = in.u8();
   task.kind = static_cast<ChunkTask::Kind>(kind);
+  task.other = other == 1;
   task.chunk = in.u32();
   task.seed = in.u32();
   task.size = in.u32();
-  if (!in.ok() || kind > 1 || task.size > max_chunk_bytes) return Status(Code::failure, "a task message is damaged");
+  task.text_crc = in.u32();
+  if (!in.ok() || kind > 2 || other > 1 || task.size > max_chunk_bytes) return Status(Code::failure, "a task message is damaged");
   const ByteView bytes = in.bytes(in.left());
   task.bytes.assign(bytes.begin(), bytes.end());
   return task;
 }
 
+Bytes pack_verdict(const CheckVerdict& verdict) {
+  ByteWriter out;
+  out.u8(verdict.sound | verdict.other << 1);
+  out.string(verdict.by);
+  out.string(verdict.why);
+  return out.take();
+}
+
+Result<CheckVerdict> unpack_verdict(ByteView bytes) {
+  ByteReader in(bytes);
+  CheckVerdict verdict;
+  const uint8_t flags = in.u8();
+  verdict.sound = flags & 1;
+  verdict.other = flags & 2;
+  verdict.by = in.string();
+  verdict.why = in.string();
+  if (!in.done() || flags > 3) return Status(Code::failure, "the result of a check is damaged");
+  return verdict;
+}
+
 namespace {
 
-// Shows one thread the tasks of one kind. The first task of the other kind ends this feed's
+// What one call of the codec can take: one direction, one engine.
+struct Kind {
+  bool encode = true;
+  bool other = false;
+  bool operator==(const Kind&) const = default;
+};
+
+struct Waiting {
+  Kind kind;
+  ChunkItem item;
+  std::optional<uint32_t> text_crc;  // a check
+};
+
+// Shows one thread the tasks of one kind. The first task of another kind ends this feed's
 // work: it waits in `other` for the thread's next round.
 class KindFeed : public ChunkFeed {
  public:
-  KindFeed(WorkQueue& queue, ChunkTask::Kind kind, std::optional<ChunkItem> first) : queue_(queue), kind_(kind), first_(std::move(first)) {}
+  KindFeed(WorkQueue& queue, Kind kind, CheckVerdict checker, std::optional<Waiting> first)
+      : queue_(queue), kind_(kind), checker_(std::move(checker)), first_(std::move(first)) {}
 
   bool next(ChunkItem* item, int held, bool wait) override {
     if (first_) {
-      *item = std::move(*first_);
+      take(std::move(*first_), item);
       first_.reset();
       return true;
     }
@@ -50,41 +91,82 @@ class KindFeed : public ChunkFeed {
         queue_.finished(task.id, chunk.status());
         continue;
       }
-      ChunkItem found{task.id, chunk->chunk, chunk->seed, chunk->size, std::move(chunk->bytes)};
-      if (chunk->kind == kind_) {
-        *item = std::move(found);
+      Waiting found{{chunk->kind == ChunkTask::Kind::encode, chunk->other},
+                    {task.id, chunk->chunk, chunk->seed, chunk->size, std::move(chunk->bytes)},
+                    {}};
+      if (chunk->kind == ChunkTask::Kind::check) found.text_crc = chunk->text_crc;
+      if (found.kind == kind_) {
+        take(std::move(found), item);
         return true;
       }
       other = std::move(found);
     }
     return false;
   }
-  void finished(uint64_t ticket, Result<Bytes> outcome) override { queue_.finished(ticket, std::move(outcome)); }
+  void finished(uint64_t ticket, Result<Bytes> outcome) override {
+    const auto check = checks_.find(ticket);
+    if (check == checks_.end()) return queue_.finished(ticket, std::move(outcome));
+    const uint32_t expected = check->second;
+    checks_.erase(check);
+    if (!outcome.ok() && outcome.status().code() != Code::corrupt) return queue_.finished(ticket, outcome.status());
+    CheckVerdict verdict = checker_;
+    verdict.sound = outcome.ok() && crc32c(*outcome) == expected;
+    if (!verdict.sound) verdict.why = outcome.ok() ? "another text came out" : outcome.status().message();
+    if (const Status injected = fault_point("verify.mismatch"); !injected.ok()) {
+      verdict.sound = false;
+      verdict.why = injected.message();
+    }
+    queue_.finished(ticket, pack_verdict(verdict));
+  }
   void progress(uint64_t tokens) override { queue_.progress(tokens); }
   bool stopped() const override { return queue_.stopped(); }
 
-  std::optional<ChunkItem> other;
+  std::optional<Waiting> other;
 
  private:
+  void take(Waiting found, ChunkItem* item) {
+    if (found.text_crc) checks_[found.item.ticket] = *found.text_crc;
+    *item = std::move(found.item);
+  }
+
   WorkQueue& queue_;
-  ChunkTask::Kind kind_;
-  std::optional<ChunkItem> first_;
+  Kind kind_;
+  const CheckVerdict checker_;  // who this thread is now
+  std::optional<Waiting> first_;
+  std::unordered_map<uint64_t, uint32_t> checks_;  // text CRCs by ticket
 };
 
 }  // namespace
 
-ChunkProcessor::ChunkProcessor(Engine* engine, const CodecParameters& parameters, int threads, int streams)
-    : codec_(engine, parameters), threads_(threads), streams_(streams) {}
+ChunkProcessor::ChunkProcessor(Engine* engine, const CodecParameters& parameters, int threads, int streams, OtherEngine make_other)
+    : codec_(engine, parameters), parameters_(parameters), name_(engine ? engine->name() : "no model"), threads_(threads),
+      streams_(streams), make_other_(std::move(make_other)) {}
+
+// Where there is no second engine, the first one in a session of its own.
+Result<ChunkProcessor::Coder> ChunkProcessor::other() {
+  std::lock_guard lock(mutex_);
+  if (make_other_) {
+    LLMC_ASSIGN(other_engine_, make_other_());
+    make_other_ = {};
+    if (other_engine_) other_codec_ = std::make_unique<ChunkCodec>(other_engine_.get(), parameters_);
+  }
+  if (!other_codec_) return Coder{&codec_, name_};
+  return Coder{other_codec_.get(), other_engine_->name()};
+}
 
 Status ChunkProcessor::run(WorkQueue& queue, int thread) {
-  auto kind = ChunkTask::Kind::encode;
-  std::optional<ChunkItem> first;
+  Kind kind;
+  std::optional<Waiting> first;
   for (;;) {
-    KindFeed feed(queue, kind, std::move(first));
-    LLMC_TRY(kind == ChunkTask::Kind::encode ? codec_.encode(feed, streams_) : codec_.decode(feed, streams_));
+    Coder coder{&codec_, name_};
+    if (kind.other) {
+      LLMC_ASSIGN(coder, other());
+    }
+    KindFeed feed(queue, kind, {false, coder.codec != &codec_, coder.name, ""}, std::move(first));
+    LLMC_TRY(kind.encode ? coder.codec->encode(feed, streams_) : coder.codec->decode(feed, streams_));
     if (!feed.other) return {};
     first = std::move(feed.other);
-    kind = kind == ChunkTask::Kind::encode ? ChunkTask::Kind::decode : ChunkTask::Kind::encode;
+    kind = first->kind;
   }
 }
 

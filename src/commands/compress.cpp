@@ -18,7 +18,7 @@ struct CompressOptions {
   Words inputs;
   std::string output;
   CodecParameters parameters;
-  VerifyRate verify;
+  Sample verify;
   PlanOptions plan;
   ScanOptions scan;
   bool force = false, resume = false;
@@ -35,7 +35,7 @@ void add_options(OptionSet& set) {
       ("shard", po::value<ByteSize>()->default_value(ByteSize{256u << 20}, "256M")->value_name("SIZE"), "plain bytes of a shard file")
       ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "tokens that the model sees at once; 0: all it can")
       ("carry", po::value<int>()->default_value(-1)->value_name("TOKENS"), "tokens that the next window starts with; -1: the default of a quarter")
-      ("verify", po::value<std::string>()->default_value("1%")->value_name("RATE"), "finished chunks to decode again before they are kept: a percentage, all or none")
+      ("verify", po::value<std::string>()->default_value("1%")->value_name("RATE"), "chunks that another worker (alone: another engine) decodes before they are kept: a percentage, all or none")
       ("resume", po::bool_switch(), "go on with an interrupted run; a finished archive of the same plan is success")
       ("force,f", po::bool_switch(), "replace OUT, and give up an interrupted run that stands in the way");
   set.group("Inputs").add_options()
@@ -56,7 +56,7 @@ Result<CompressOptions> read_options(const OptionSet& set) {
   o.output = set.get<std::string>("output");
   while (o.output.size() > 1 && o.output.back() == '/') o.output.pop_back();
   LLMC_ASSIGN(o.parameters.codec, codec_from_name(set.get<std::string>("codec")));
-  LLMC_ASSIGN(o.verify, VerifyRate::parse(set.get<std::string>("verify")));
+  LLMC_ASSIGN(o.verify.rate, Sample::parse_rate(set.get<std::string>("verify"), "--verify"));
   const uint64_t chunk = set.get<ByteSize>("chunk").bytes;
   if (chunk == 0 || chunk > max_plan_chunk_bytes) return Status(Code::usage, "--chunk is 1 byte to 1G");
   o.plan.chunk_bytes = static_cast<uint32_t>(chunk);
@@ -117,11 +117,15 @@ void print_summary(const Plan& plan, const CompressJob::Totals& totals, const Se
               codecs.empty() ? "none" : codecs.c_str(), static_cast<unsigned long long>(totals.checked_chunks));
   if (totals.kept_chunks) std::printf("; %llu from an earlier run", static_cast<unsigned long long>(totals.kept_chunks));
   std::printf("\n");
+  for (const auto& [who, count] : totals.checked_by) {
+    std::printf("  %llu by %s\n", static_cast<unsigned long long>(count), who.c_str());
+  }
+  for (const std::string& line : totals.mismatches) std::printf("  %s\n", line.c_str());
 }
 
 // All that is not in the spool yet, on all ranks.
 Status code_text(Context& context, const CompressOptions& o, const JobSetup& setup, std::shared_ptr<const Model> model,
-                 CompressJob& job, SetWriter& writer, bool* started) {
+                 CompressJob& job, SetWriter& writer, std::vector<std::string>* names, bool* started) {
   const Plan& plan = writer.plan();
   JobSize size{"compress", plan.chunks(), plan.text_size(), 0, 0, false};
   for (uint32_t shard = 0; shard < plan.shards().size(); ++shard) {
@@ -129,13 +133,12 @@ Status code_text(Context& context, const CompressOptions& o, const JobSetup& set
       if (writer.have(shard, chunk)) {
         ++size.tasks_before;
         size.bytes_before += plan.chunk_size(shard, chunk);
-      } else if (o.verify.picks(plan.digest(), shard, chunk)) {
-        ++size.tasks;  // to be decoded again
       }
     }
   }
   *started = true;
-  const Status status = run_job(context, o.compute, setup, std::move(model), size, job);
+  if (context.size() <= 2) job.set_alone();
+  const Status status = run_job(context, o.compute, setup, std::move(model), size, job, names);
   LLMC_TRY(writer.sync());
   LLMC_TRY(status);
   for (const std::string& failure : job.totals().failures) log::error("{}", failure);
@@ -173,9 +176,12 @@ Status compress(Context& context, const OptionSet& set, CompressOptions& o, bool
   LLMC_ASSIGN(const std::unique_ptr<SetWriter> writer, SetWriter::open(o.output, std::move(made), how));
   const Plan& plan = writer->plan();
 
-  CompressJob job(plan, o.parameters, o.verify, *writer);
+  // The sample follows from the plan, so that every run draws the same.
+  o.verify.seed = ByteReader(plan.digest()).u32();
+  std::vector<std::string> names;
+  CompressJob job(plan, o.parameters, o.verify, *writer, names);
   if (!writer->finished()) {
-    const Status status = code_text(context, o, setup, model, job, *writer, started);
+    const Status status = code_text(context, o, setup, model, job, *writer, &names, started);
     if (!status.ok()) {
       const Status kept = writer->discard_if_empty();
       if (!kept.ok()) log::warn("{}", kept.message());

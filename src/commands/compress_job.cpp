@@ -2,42 +2,20 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "commands/chunk_work.h"
 
 namespace llmc {
 
-Result<VerifyRate> VerifyRate::parse(const std::string& text) {
-  VerifyRate verify;
-  if (text == "all") {
-    verify.rate = 1;
-    return verify;
-  }
-  if (text == "none") {
-    verify.rate = 0;
-    return verify;
-  }
-  char* end = nullptr;
-  verify.rate = std::strtod(text.c_str(), &end) / 100;
-  if (end == text.c_str() || std::string(end) != "%" || !(verify.rate >= 0 && verify.rate <= 1)) {
-    return Status(Code::usage, "--verify is a percentage such as 1%, all or none, not '" + text + "'");
-  }
-  return verify;
-}
-
-bool VerifyRate::picks(const Digest& plan, uint32_t shard, uint32_t chunk) const {
-  if (rate <= 0) return false;
-  if (rate >= 1) return true;
-  ByteWriter key;
-  key.bytes(plan);
-  key.u32(shard);
-  key.u32(chunk);
-  // CRC-32C spreads well enough to sample by, and costs nothing beside coding a chunk.
-  return crc32c(key.view()) < rate * 4294967296.0;
-}
-
-CompressJob::CompressJob(const Plan& plan, const CodecParameters& parameters, VerifyRate verify, SetWriter& set)
-    : plan_(plan), parameters_(parameters), verify_(verify), set_(set), reader_(plan.entries()) {
+CompressJob::CompressJob(const Plan& plan, const CodecParameters& parameters, const Sample& verify, SetWriter& set,
+                         const std::vector<std::string>& workers)
+    : plan_(plan), parameters_(parameters), verify_(verify), set_(set), workers_(workers), reader_(plan.entries()) {
   text_ended_ = plan.chunks() == 0;
+}
+
+std::string CompressJob::name_of(int worker) const {
+  const auto at = static_cast<size_t>(worker);
+  return at < workers_.size() && !workers_[at].empty() ? workers_[at] : "rank " + std::to_string(worker);
 }
 
 Status CompressJob::read_chunk(Bytes* text) {
@@ -62,11 +40,36 @@ Status CompressJob::read_chunk(Bytes* text) {
   return {};
 }
 
+Task CompressJob::give(Work work) {
+  Task task;
+  task.id = next_id_++;
+  task.size = work.size;
+  task.not_on_worker = work.codings ? work.coder : 0;
+  task.extra = work.codings > 0;
+  ChunkTask chunk;
+  chunk.kind = work.check ? ChunkTask::Kind::check : ChunkTask::Kind::encode;
+  chunk.other = work.other;
+  chunk.chunk = work.chunk;
+  chunk.seed = seeds_[work.shard];
+  chunk.size = work.size;
+  chunk.text_crc = work.text_crc;
+  // While a chunk is coded, `frame` holds its text.
+  chunk.bytes = work.check ? work.frame : std::move(work.frame);
+  task.payload = pack_task(chunk);
+  out_[task.id] = std::move(work);
+  return task;
+}
+
 Result<std::optional<Task>> CompressJob::next() {
   LLMC_TRY(sync_);
+  if (!again_.empty()) return next_again();
   // Checks go out together, so that a worker decodes many at once, and last.
   constexpr size_t check_batch = 16;
-  if (checks_.size() >= check_batch || (text_ended_ && !checks_.empty())) return next_check();
+  if (checks_.size() >= check_batch || (text_ended_ && !checks_.empty())) {
+    Work work = std::move(checks_.front());
+    checks_.pop_front();
+    return std::optional(give(std::move(work)));
+  }
   while (!text_ended_) {
     const uint32_t shard = shard_, chunk = chunk_;
     Bytes text;
@@ -88,21 +91,28 @@ Result<std::optional<Task>> CompressJob::next() {
       ++totals_.kept_chunks;
       continue;
     }
-    ChunkTask work{ChunkTask::Kind::encode, chunk, seeds_[shard], static_cast<uint32_t>(text.size()), std::move(text)};
-    Task task{next_id_++, pack_task(work), work.size};
-    out_[task.id] = Out{shard, chunk, {}, false, work.size};
-    return std::optional(std::move(task));
+    Work work;
+    work.shard = shard;
+    work.chunk = chunk;
+    work.size = static_cast<uint32_t>(text.size());
+    work.text_crc = crc32c(text);
+    work.frame = std::move(text);
+    return std::optional(give(std::move(work)));
   }
   return std::optional<Task>();
 }
 
-std::optional<Task> CompressJob::next_check() {
-  Check check = std::move(checks_.front());
-  checks_.pop_front();
-  const ChunkTask work{ChunkTask::Kind::decode, check.chunk, check.seed, check.size, check.frame};
-  Task task{next_id_++, pack_task(work), 0};
-  out_[task.id] = Out{check.shard, check.chunk, std::move(check.frame), true, check.size};
-  return task;
+// Its text is read once more: it is seldom needed, and not kept for the case.
+Result<std::optional<Task>> CompressJob::next_again() {
+  Work work = std::move(again_.front());
+  again_.pop_front();
+  TextReader reader(plan_.entries());
+  Bytes text(work.size);
+  LLMC_TRY(reader.skip_to(plan_.shards()[work.shard].text_offset + plan_.chunk_offset(work.chunk)));
+  LLMC_TRY(reader.read(text));
+  if (crc32c(text) != work.text_crc) return Status(Code::failure, "an input has changed while it was read");
+  work.frame = std::move(text);
+  return std::optional(give(std::move(work)));
 }
 
 Status CompressJob::keep(uint32_t shard, uint32_t chunk, Bytes frame) {
@@ -112,37 +122,78 @@ Status CompressJob::keep(uint32_t shard, uint32_t chunk, Bytes frame) {
   return set_.put(shard, chunk, frame);
 }
 
-Status CompressJob::finished(uint64_t id, Bytes result, int) {
+Status CompressJob::finished(uint64_t id, Bytes result, int worker) {
   const auto found = out_.find(id);
   if (found == out_.end()) return {Code::failure, "a result came for a task that was not given out"};
-  Out out = std::move(found->second);
+  Work work = std::move(found->second);
   out_.erase(found);
-  if (out.check) {
-    ++totals_.checked_chunks;
-    return keep(out.shard, out.chunk, std::move(out.frame));
+  return work.check ? checked(std::move(work), std::move(result), worker) : coded(std::move(work), std::move(result), worker);
+}
+
+Status CompressJob::coded(Work work, Bytes bytes, int worker) {
+  const bool first = work.codings++ == 0;
+  if (!first && work.old_frame_crc) {
+    // Two that agree against one that does not.
+    const bool same = crc32c(bytes) == *work.old_frame_crc;
+    totals_.mismatches.push_back(work.where() + ": coded again by " + name_of(worker) + ": " +
+                                 (same ? "the same frame, so " + name_of(work.checker) + " decodes wrongly"
+                                       : "another frame, so " + name_of(work.coder) + " coded wrongly"));
+    log::warn("{}", totals_.mismatches.back());
   }
-  // Nothing goes to disk that is not a frame of this chunk.
-  const uint32_t seed = seeds_[out.shard];
-  const Result<Frame> frame = parse_frame(result, seed);
-  if (!frame.ok() || frame->chunk != out.chunk || frame->text_size != out.size) {
-    return {Code::failure, "a worker returned a damaged frame for shard " + std::to_string(out.shard) + " chunk " + std::to_string(out.chunk)};
+  work.coder = worker;
+  work.coded_other = work.other;
+  // Nothing goes to disk that is not a frame of this chunk and its text.
+  const Result<Frame> frame = parse_frame(bytes, seeds_[work.shard]);
+  if (!frame.ok() || frame->chunk != work.chunk || frame->text_size != work.size || frame->text_crc != work.text_crc) {
+    return mismatch(std::move(work), worker, "the frame that came back is damaged or codes another text");
   }
-  ++totals_.chunks;
-  totals_.text_bytes += out.size;
-  if (verify_.picks(plan_.digest(), out.shard, out.chunk)) {
-    checks_.push_back({out.shard, out.chunk, seed, out.size, std::move(result)});
+  if (first) {
+    ++totals_.chunks;
+    totals_.text_bytes += work.size;
+  }
+  if (first && !verify_.picks(work.shard, work.chunk)) return keep(work.shard, work.chunk, std::move(bytes));
+  work.frame = std::move(bytes);
+  work.check = true;
+  work.other = alone_ && !work.coded_other;
+  checks_.push_back(std::move(work));
+  return {};
+}
+
+Status CompressJob::checked(Work work, Bytes result, int worker) {
+  LLMC_ASSIGN(const CheckVerdict verdict, unpack_verdict(result));
+  if (!verdict.sound) return mismatch(std::move(work), worker, verdict.why);
+  ++totals_.checked_chunks;
+  std::string by = name_of(worker);
+  if (worker == work.coder) by += verdict.other ? ", checking with " + verdict.by : ", which had coded them as well";
+  ++totals_.checked_by[by];
+  return keep(work.shard, work.chunk, std::move(work.frame));
+}
+
+Status CompressJob::mismatch(Work work, int worker, const std::string& why) {
+  std::string text = work.where() + ": coded by " + name_of(work.coder);
+  if (work.check) text += ", does not decode again on " + name_of(worker);
+  text += ": " + why;
+  if (work.codings >= max_codings) {
+    totals_.failures.push_back(text);
     return {};
   }
-  return keep(out.shard, out.chunk, std::move(result));
+  totals_.mismatches.push_back(text + "; it is coded again elsewhere");
+  log::warn("{}", totals_.mismatches.back());
+  work.old_frame_crc.reset();
+  if (work.check) work.old_frame_crc = crc32c(work.frame);
+  work.checker = worker;
+  work.check = false;
+  work.other = alone_ && !work.coded_other;
+  work.frame.clear();
+  again_.push_back(std::move(work));
+  return {};
 }
 
 Status CompressJob::failed(uint64_t id, const Status& why, int worker) {
   const auto found = out_.find(id);
   if (found == out_.end()) return {};
-  totals_.failures.push_back("shard " + std::to_string(found->second.shard) + " chunk " +
-                             std::to_string(found->second.chunk) +
-                             (found->second.check ? ": does not decode again on rank " : ": failed on rank ") +
-                             std::to_string(worker) + ": " + why.message());
+  totals_.failures.push_back(found->second.where() + (found->second.check ? ": cannot be decoded again on " : ": failed on ") +
+                             name_of(worker) + ": " + why.message());
   out_.erase(found);
   return {};
 }

@@ -1,11 +1,14 @@
 #include "commands/compute.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "base/log.h"
 #include "comm/mpi_comm.h"
 #include "commands/chunk_work.h"
 #include "dispatch/local.h"
+#include "exact/kernels.h"
 #include "model/embedded_model.h"
 #include "model/native_engine.h"
 #include "model/torch_loader.h"
@@ -65,7 +68,7 @@ void end_if_hanging(const Status& status, bool clean) {
 }
 
 // The coordinator's side: every worker hears what is to be done and says whether it can, then all hear whether all can.
-Status agree(Context& context, const JobSetup& setup) {
+Status agree(Context& context, const JobSetup& setup, std::vector<std::string>* names) {
   Bytes message = pack_setup(setup);
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   LLMC_ASSIGN(const std::vector<Bytes> answers, context.comm->gather(0, pack_status({}), setup_deadline));
@@ -73,6 +76,8 @@ Status agree(Context& context, const JobSetup& setup) {
   for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
     ByteReader in(answers[rank]);
     verdict = unpack_status(in).with("rank " + std::to_string(rank));
+    names->resize(answers.size());
+    (*names)[rank] = "rank " + std::to_string(rank) + " (" + printable(in.string()) + ")";
   }
   Bytes go = pack_status(verdict);
   LLMC_TRY(context.comm->broadcast(0, &go, setup_deadline));
@@ -84,15 +89,41 @@ struct ComputeSide {
   std::unique_ptr<ChunkProcessor> processor;
 };
 
+std::string this_place(const ComputeSide& worker) {
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  return std::string(host) + (worker.engine ? ", " + worker.engine->name() : "");
+}
+
+// Another way to the same bits: libtorch's results are held against the native kernels', those of one
+// instruction set against the next slower one's. Not for large models: their weights would stand in
+// memory twice.
+OtherEngine other_engine(std::string first, std::shared_ptr<const Model> model) {
+  constexpr uint64_t largest = uint64_t{256} << 20;  // parameters
+  return [first, model]() -> Result<std::unique_ptr<Engine>> {
+    std::unique_ptr<Engine> none;
+    if (!model || model->parameters() > largest) return none;
+    if (!first.starts_with("native ")) return make_native_engine(model);
+    std::string slower;
+    for (const std::string& isa : available_isas()) {
+      if (first == "native " + isa) break;
+      slower = isa;
+    }
+    if (slower.empty() || slower == "scalar") return none;
+    return make_native_engine(model, slower);
+  };
+}
+
 Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
                            int default_threads) {
   ComputeSide worker;
   if (setup.needs_model()) {
-    LLMC_ASSIGN(worker.engine, open_engine(options.engine, std::move(model)));
+    LLMC_ASSIGN(worker.engine, open_engine(options.engine, model));
   }
   const int threads = options.threads ? options.threads : default_threads;
   const int streams = options.streams ? options.streams : default_streams;
-  worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams);
+  worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams,
+                                                      other_engine(worker.engine ? worker.engine->name() : "", std::move(model)));
   log::debug("{} on {} threads, {} streams each", worker.engine ? worker.engine->name() : "no model", threads, streams);
   return worker;
 }
@@ -179,7 +210,9 @@ Status cancel_job(Context& context, Status why) {
 }
 
 Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
-               std::shared_ptr<const Model> model, const JobSize& size, Job& job) {
+               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names) {
+  std::vector<std::string> unused;
+  if (!names) names = &unused;
   ProgressOptions shown;
   shown.mode = choose_progress(options.progress_json, options.quiet, stderr_is_terminal());
   shown.interval = options.progress_seconds;
@@ -200,11 +233,12 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   Status status;
   if (context.size() == 1) {
     LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement.threads));
+    *names = {"", "this process (" + this_place(worker) + ")"};
     status = run_local(job, *worker.processor, coordinator, WorkerOptions{}, &report);
     end_if_hanging(status, report.clean);
     return status;
   }
-  LLMC_TRY(agree(context, setup));
+  LLMC_TRY(agree(context, setup, names));
   status = coordinate(*context.comm, job, coordinator, &report);
   end_if_hanging(status, report.clean);
   return status;
@@ -225,7 +259,10 @@ Status run_worker(Context& context, const ComputeOptions& options) {
     LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement.threads));
     return {};
   }();
-  LLMC_TRY(context.comm->gather(0, pack_status(ready), setup_deadline).status());
+  ByteWriter answer;
+  answer.bytes(pack_status(ready));
+  answer.string(this_place(worker));
+  LLMC_TRY(context.comm->gather(0, answer.take(), setup_deadline).status());
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   ByteReader verdict(message);
   if (!unpack_status(verdict).ok()) return {};

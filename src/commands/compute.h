@@ -55,9 +55,10 @@ struct JobSize {
 };
 
 // Runs the job on all ranks. `model` may be null: the setup then needs none. On one process the
-// worker is a thread of it.
+// worker is a thread of it. `names`: filled, before the first result, with what each rank is
+// ("rank 3 (node7, native avx2)").
 Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
-               std::shared_ptr<const Model> model, const JobSize& size, Job& job);
+               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names = nullptr);
 // The coordinator gave up before run_job: lets the workers go. Returns `why`.
 Status cancel_job(Context& context, Status why);
 // The other ranks' side of both.

@@ -31,7 +31,12 @@ Result<std::optional<Task>> DecodeJob::next() {
       LLMC_TRY(deliver());
       continue;
     }
-    const ChunkTask work{ChunkTask::Kind::decode, chunk, (*file)->block().seed, slot.size, std::move(*frame)};
+    ChunkTask work;
+    work.kind = ChunkTask::Kind::decode;
+    work.chunk = chunk;
+    work.seed = (*file)->block().seed;
+    work.size = slot.size;
+    work.bytes = std::move(*frame);
     return std::optional(Task{id, pack_task(work), slot.size});
   }
   return std::optional<Task>();

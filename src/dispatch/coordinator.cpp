@@ -167,10 +167,12 @@ Status Coordinator::on_outcome(int rank, protocol::Outcome outcome) {
     state.why = outcome.status;
     return task_failed(rank, state);
   }
-  ++counts_.done;
-  counts_.plain_bytes += state.task.size;
-  counts_.payload_bytes += state.task.payload.size();
-  counts_.result_bytes += outcome.result.size();
+  if (!state.task.extra) {
+    ++counts_.done;
+    counts_.plain_bytes += state.task.size;
+    counts_.payload_bytes += state.task.payload.size();
+    counts_.result_bytes += outcome.result.size();
+  }
   ++w.report.tasks;
   w.report.plain_bytes += state.task.size;
   task_over(outcome.id);
@@ -371,10 +373,10 @@ Status Coordinator::assign() {
   LLMC_TRY(assign_again());
   // One task is taken even before any worker is ready: perhaps there is none at all.
   for (int pulls = 0; pulls < pulls_per_turn;) {
-    const int rank = ready_.empty() ? -1 : best_worker(nullptr);
-    if (rank > 0) {
-      const uint64_t id = ready_.front();
-      ready_.pop_front();
+    size_t at = 0;
+    if (const int rank = next_ready(&at); rank > 0) {
+      const uint64_t id = ready_[at];
+      ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(at));
       LLMC_TRY(give(id, rank));
       continue;
     }
@@ -399,7 +401,7 @@ Status Coordinator::assign_again() {
       LLMC_TRY(give_up(id, *state.failed_on.begin(), Status(state.why)));
       continue;
     }
-    const int rank = best_worker(&state);
+    const int rank = best_worker(state, true);
     if (rank < 0) continue;
     if (state.expiries > 0) ++counts_.reissued;
     std::erase(again_, id);
@@ -408,18 +410,39 @@ Status Coordinator::assign_again() {
   return {};
 }
 
-// May this worker get a task again? After a failure, only another worker.
+// Shall another worker have the task, and is there one?
+bool Coordinator::barred(const TaskState& state, int rank) const {
+  if (state.task.not_on_worker != rank) return false;
+  for (int other = 1; other < comm_.size(); ++other) {
+    if (other != rank && !workers_[other].lost && !state.failed_on.contains(other)) return true;
+  }
+  return false;
+}
+
+// May this worker get a task? After a failure, only another worker.
 bool Coordinator::may_get(const TaskState& state, int rank) const {
-  return !workers_[rank].lost && !state.failed_on.contains(rank);
+  return !workers_[rank].lost && !state.failed_on.contains(rank) && !barred(state, rank);
+}
+
+// The first task of ready_ that a worker has room for, and that worker; -1: none now. One that waits for
+// a certain worker does not keep those behind it from the others.
+int Coordinator::next_ready(size_t* at) const {
+  constexpr size_t looked_at = 64;
+  for (*at = 0; *at < std::min(ready_.size(), looked_at); ++*at) {
+    const TaskState& state = tasks_.at(ready_[*at]);
+    const int rank = best_worker(state, false);
+    if (rank > 0 || state.task.not_on_worker == 0) return rank;
+  }
+  return -1;
 }
 
 // The worker with room that has least to do for its size; for a task given `again`, workers
 // where it has not stalled before come first. -1: none now.
-int Coordinator::best_worker(const TaskState* again) const {
+int Coordinator::best_worker(const TaskState& state, bool again) const {
   bool fresh = false;  // is there a worker where it has not stalled?
   if (again) {
     for (int rank = 1; rank < comm_.size(); ++rank) {
-      fresh |= may_get(*again, rank) && !again->expired_on.contains(rank);
+      fresh |= may_get(state, rank) && !state.expired_on.contains(rank);
     }
   }
   int best = -1;
@@ -428,8 +451,9 @@ int Coordinator::best_worker(const TaskState* again) const {
     const Worker& w = workers_[rank];
     if (!w.ready || w.lost) continue;
     uint64_t room = 2 * uint64_t{w.streams};
+    if (!may_get(state, rank)) continue;
     if (again) {
-      if (!may_get(*again, rank) || (fresh && again->expired_on.contains(rank))) continue;
+      if (fresh && state.expired_on.contains(rank)) continue;
     } else {
       room = std::min(room, (tasks_.size() * w.streams + all_streams_ - 1) / all_streams_);
     }

@@ -6,6 +6,7 @@
 //   the worker's queue: from any thread). Without one for `lease_timeout` the task is leased
 //   to another worker; whichever result comes first counts, later ones are ignored.
 // - A task that fails is tried once more on another worker, then reported to Job::failed().
+// - A task does not go to its Task::not_on_worker as long as another worker that may have it lives.
 // - A fatal failure of a worker, or of the Job itself, ends the job with that Status.
 // - At the end all ranks leave together: stop -> every worker's threads end -> goodbye ->
 //   leave.
@@ -139,7 +140,9 @@ class Coordinator {
   Status assign();
   Status assign_again();
   bool may_get(const TaskState& state, int rank) const;
-  int best_worker(const TaskState* again) const;
+  bool barred(const TaskState& state, int rank) const;
+  int best_worker(const TaskState& state, bool again) const;
+  int next_ready(size_t* at) const;
   Status give(uint64_t id, int rank);
   Status send_leases();
   void wait_for_goodbyes();

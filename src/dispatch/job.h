@@ -18,6 +18,10 @@ struct Task {
   uint64_t id = 0;    // the job's own name for it; each id is given once
   Bytes payload;      // up to 1 GiB
   uint64_t size = 0;  // plain bytes, for balance, for the bound on what is in flight, and for progress
+  // A rank that does not get it as long as another worker lives: a second opinion. 0: none.
+  int not_on_worker = 0;
+  // More work on what another task was counted for: not in the counts of progress.
+  bool extra = false;
 };
 
 // Where tasks come from and where results go. All calls come from rank 0's main thread.

@@ -31,6 +31,7 @@ class CheckedJob : public Job {
   std::map<uint64_t, int> finished_by, failed_by;
   std::vector<int> started_on;  // worker by order of finishing
   Status stop_with;             // what finished() says from now on
+  std::map<uint64_t, int> not_on;  // Task::not_on_worker
   uint64_t next_id = 0;
 
   static Bytes payload(uint64_t id, uint64_t size) {
@@ -49,6 +50,7 @@ class CheckedJob : public Job {
       return std::optional<Task>();
     }
     Task task{next_id, payload(next_id, sizes[next_id]), sizes[next_id]};
+    if (const auto at = not_on.find(next_id); at != not_on.end()) task.not_on_worker = at->second;
     ++next_id;
     return std::optional<Task>(std::move(task));
   }

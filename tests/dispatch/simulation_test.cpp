@@ -168,6 +168,34 @@ TEST(Dispatch, WithOneWorkerAFailureIsReportedAtOnce) {
   EXPECT_EQ(s.report.counts.failed, 1u);
 }
 
+TEST(Dispatch, ASecondOpinionComesFromAnotherWorker) {
+  Simulation s;
+  s.machines.assign(3, machine(1, 4, 10));
+  s.machines[2].fails = [](uint64_t id) { return id % 7 == 0; };
+  s.job.sizes.assign(300, 100);
+  // Most of them may not go to rank 1: it must get the others all the same.
+  for (uint64_t id = 0; id < 300; ++id) {
+    if (id % 4) s.job.not_on[id] = 1;
+  }
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.job.finished_by.size(), 300u);
+  for (const auto& [id, worker] : s.job.finished_by) EXPECT_TRUE(!s.job.not_on.contains(id) || worker != 1) << id;
+  for (const uint64_t n : tasks_by_worker(s)) EXPECT_GT(n, 50u);
+}
+
+TEST(Dispatch, WithoutAnotherWorkerTheSameGivesTheSecondOpinion) {
+  Simulation s;
+  s.machines.assign(2, machine(1, 4, 10));
+  s.job.sizes.assign(60, 100);
+  for (uint64_t id = 30; id < 60; ++id) s.job.not_on[id] = 1;
+  s.faults.kills = {{2, 5s}};
+  s.run();
+  EXPECT_TRUE(s.status.ok());
+  EXPECT_EQ(s.job.finished_by.size(), 60u);
+  EXPECT_EQ(s.job.finished_by[59], 1);
+}
+
 TEST(Dispatch, DoubledMessagesAreNotWorkTwice) {
   Simulation s;
   s.machines.assign(2, machine(1, 4, 10));
