@@ -1,0 +1,152 @@
+// tools/reference/decode.py, written from the documents, reads what the program writes; and both
+// read the archives that are committed here, for ever.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "python.h"
+
+namespace llmc::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kModules = "numpy, zstandard";
+
+std::string product() { return quoted(LLMC_BINARY_DIR "/llmc-batch"); }
+
+Outcome compress(const std::string& input, const std::string& output, const std::string& options) {
+  return shell(product() + " compress " + quoted(input) + " -o " + quoted(output) + " --quiet " + options);
+}
+
+Outcome decode(const std::string& python, const std::string& archive, const std::string& options) {
+  return shell(python + " " + quoted(repository("tools/reference/decode.py")) + " " + quoted(archive) + " " + options);
+}
+
+std::string cut(const std::string& name, size_t begin, size_t bytes) {
+  return slurp(repository("tests/data/text/" + name)).substr(begin, bytes);
+}
+
+constexpr const char* kCodecs[] = {"stored", "zstd", "range", "rank"};
+
+TEST(ReferenceDecoder, ReadsEveryCodec) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  // Two windows and a bit, so that tokens are carried; bytes that are no text; a chunk that begins inside a character.
+  const std::string text = cut("alice29.txt", 2000, 700) + std::string("\0\xff\xfe <|endoftext|>\r\n", 19) + cut("deu.txt", 500, 400);
+  spill(dir / "in.txt", text);
+  for (const std::string codec : kCodecs) {
+    const std::string archive = dir / (codec + ".h5");
+    const std::string windows = codec == "range" || codec == "rank" ? " --window 128 --carry 32" : "";
+    const Outcome made = compress(dir / "in.txt", archive, "--codec " + codec + " --chunk 801" + windows);
+    ASSERT_EQ(made.code, 0) << made.err;
+    const Outcome outcome = decode(python, archive, "-o " + quoted(dir / "out.txt"));
+    ASSERT_EQ(outcome.code, 0) << codec << ": " << outcome.err;
+    EXPECT_TRUE(slurp(dir / "out.txt") == text) << codec;
+    EXPECT_NE(outcome.err.find("the whole archive checked"), std::string::npos) << outcome.err;
+  }
+}
+
+TEST(ReferenceDecoder, GivesBackTheFilesOfASet) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  const fs::path in = dir.path() / "in";
+  spill(in / "a/one.txt", cut("code.txt", 0, 500));
+  spill(in / "a/two \xc3\xa9\xff.txt", cut("fra.txt", 300, 250));
+  spill(in / "b/empty", "");
+  spill(in / "b/repeated", std::string(3000, 'x'));
+  fs::create_directories(in / "c/nothing");
+  fs::create_symlink("../a/one.txt", in / "b/link");
+  fs::permissions(in / "a/one.txt", fs::perms(0640));
+  ASSERT_EQ(compress(in.string(), dir / "set", "--shard 600 --chunk 400").code, 0);
+  const Outcome outcome = decode(python, dir / "set", "--files " + quoted(dir / "python"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  ASSERT_EQ(shell(product() + " extract " + quoted(dir / "set") + " -o " + quoted(dir / "cpp") + " --quiet").code, 0);
+  const std::string listed = " && find . -mindepth 1 -printf '%P %y %m %l %T@\\n' | sort";
+  EXPECT_EQ(shell("cd " + quoted(dir / "python") + listed).out, shell("cd " + quoted(dir / "cpp") + listed).out);
+  const Outcome same = shell("diff -r --no-dereference " + quoted(dir / "python") + " " + quoted(dir / "cpp"));
+  EXPECT_EQ(same.code, 0) << same.out << same.err;
+
+  // A document alone, a shard alone, the list.
+  EXPECT_EQ(decode(python, dir / "set", "-o - --document in/a/one.txt").out, cut("code.txt", 0, 500));
+  EXPECT_EQ(decode(python, dir / "set", "-o - --shard 1").out,
+            shell(product() + " extract " + quoted(dir / "set") + " -o - --shard 1 --quiet").out);
+  EXPECT_NE(decode(python, dir / "set", "--list").out.find("l\t0\tin/b/link\n"), std::string::npos);
+  EXPECT_NE(decode(python, dir / "set", "-o - --document in/nowhere").code, 0);
+}
+
+TEST(ReferenceDecoder, ReadsThroughHdf5) {
+  const std::string python = python_with(kModules + ", h5py");
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules << ", h5py";
+  TempDir dir;
+  const std::string text = cut("irc.txt", 0, 5000);
+  spill(dir / "in.txt", text);
+  ASSERT_EQ(compress(dir / "in.txt", dir / "x.h5", "--codec zstd --chunk 2000").code, 0);
+  EXPECT_EQ(decode(python, dir / "x.h5", "--hdf5 -o -").out, text);
+}
+
+TEST(ReferenceDecoder, FindsDamageAndTheWrongModel) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  spill(dir / "in.txt", cut("law.txt", 0, 300));
+  ASSERT_EQ(compress(dir / "in.txt", dir / "x.h5", "--chunk 200").code, 0);
+  const std::string whole = slurp(dir / "x.h5");
+  for (const size_t at : {size_t{40}, whole.size() - 20, whole.size() / 2, size_t{300}}) {
+    std::string damaged = whole;
+    damaged[at] ^= 4;
+    spill(dir / "y.h5", damaged);
+    const Outcome outcome = decode(python, dir / "y.h5", "-o -");
+    EXPECT_EQ(outcome.code, 1) << at;
+    EXPECT_EQ(outcome.err.find("Traceback"), std::string::npos) << outcome.err;
+  }
+  spill(dir / "y.h5", whole.substr(0, whole.size() - 1));
+  EXPECT_EQ(decode(python, dir / "y.h5", "-o -").code, 1);
+  std::string other = slurp(repository("models/e0.safetensors"));
+  other.back() ^= 1;
+  spill(dir / "other.safetensors", other);
+  const Outcome refused = decode(python, dir / "x.h5", "-o - --model " + quoted(dir / "other.safetensors"));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_NE(refused.err.find("SHA-256"), std::string::npos) << refused.err;
+}
+
+// Written once by this format version; never written anew.
+struct Golden {
+  const char* archive;
+  const char* text;
+  size_t begin, bytes;
+};
+constexpr Golden kGolden[] = {{"version1-range.h5", "alice29.txt", 3000, 1500}, {"version1-rank.h5", "alice29.txt", 3000, 1500}};
+
+TEST(GoldenArchives, TheProgramReadsThem) {
+  for (const Golden& golden : kGolden) {
+    const std::string path = repository(std::string("tests/reference/archives/") + golden.archive);
+    const Outcome outcome = shell(product() + " extract " + quoted(path) + " -o - --quiet");
+    ASSERT_EQ(outcome.code, 0) << golden.archive << ": " << outcome.err;
+    EXPECT_TRUE(outcome.out == cut(golden.text, golden.begin, golden.bytes)) << golden.archive;
+    const Outcome verified = shell(product() + " verify " + quoted(path) + " --data --quiet");
+    EXPECT_EQ(verified.code, 0) << verified.out << verified.err;
+  }
+}
+
+TEST(GoldenArchives, TheReferenceReadsThem) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  for (const Golden& golden : kGolden) {
+    const Outcome outcome = decode(python, repository(std::string("tests/reference/archives/") + golden.archive), "-o -");
+    ASSERT_EQ(outcome.code, 0) << golden.archive << ": " << outcome.err;
+    EXPECT_TRUE(outcome.out == cut(golden.text, golden.begin, golden.bytes)) << golden.archive;
+  }
+  for (const std::string name : {"version1", "version1.h5"}) {
+    const std::string path = repository("tests/archive/data/" + name);
+    const Outcome outcome = decode(python, path, "-o -");
+    ASSERT_EQ(outcome.code, 0) << name << ": " << outcome.err;
+    EXPECT_EQ(outcome.out.find("A short file.\r\n"), 0u) << name;
+  }
+}
+
+}  // namespace
+}  // namespace llmc::test
