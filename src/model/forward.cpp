@@ -24,12 +24,16 @@ void forward(const Model& model, Ops& ops, const Batch& batch, std::span<const i
     done("rope", index, Place::qkv, rows);
     ops.attend();  // 8
     done("attention", index, Place::mixed, rows);
+    const auto mlp_in = [&] {
+      ops.norm_linear(Place::stream, 0, rows, *layer.mlp_norm, *layer.mlp_in, Place::gate_up);  // 12, 13, 14
+      done("gate up", index, Place::gate_up, rows);
+    };
+    if (model.config().parallel) mlp_in();          // before the attention's share is added
     ops.linear_add(Place::mixed, *layer.attn_out);  // 9, 10, 11
     done("attention out", index, Place::stream, rows);
-    ops.norm_linear(Place::stream, 0, rows, *layer.mlp_norm, *layer.mlp_in, Place::gate_up);  // 12, 13, 14
-    done("gate up", index, Place::gate_up, rows);
-    ops.silu_mul();  // 15
-    done("silu", index, Place::active, rows);
+    if (!model.config().parallel) mlp_in();
+    ops.activate();  // 15
+    done("activation", index, Place::active, rows);
     ops.linear_add(Place::active, *layer.mlp_out);  // 16, 17, 18
     done("mlp out", index, Place::stream, rows);
     ++index;

@@ -17,6 +17,7 @@ AttentionShape attention_shape(const ModelConfig& c, int context) {
   shape.head_dim = c.head_dim;
   shape.context = context;
   shape.scale = c.attention_scale;
+  shape.kv_bits = c.kv_bits;
   return shape;
 }
 
@@ -33,7 +34,11 @@ HostWeights::HostWeights(std::shared_ptr<const Model> model, const Kernels& kern
   for (const auto& linear : model_->linears()) {
     linears_.push_back(pack(*linear));
     std::vector<float>& scales = scales_.emplace_back();
-    for (const Matrix& part : linear->parts) scales.insert(scales.end(), part.scale, part.scale + part.n);
+    std::vector<float>& biases = biases_.emplace_back();
+    for (const Matrix& part : linear->parts) {
+      scales.insert(scales.end(), part.scale, part.scale + part.n);
+      if (part.bias != nullptr) biases.insert(biases.end(), part.bias, part.bias + part.n);
+    }
   }
   if (model_->config().tied) {
     embedding_ = packed(model_->head());
@@ -98,7 +103,7 @@ int HostOps::width(Place place) const {
     case Place::mixed:
       return c_.q_width();
     case Place::gate_up:
-      return 2 * c_.ffn;
+      return (c_.gated ? 2 : 1) * c_.ffn;
     case Place::active:
       return c_.ffn;
     case Place::logits:
@@ -130,13 +135,33 @@ Status HostOps::begin(const Batch& batch) {
 void HostOps::embed() {
   k_.embed(rows_, c_.vocab, c_.width, batch_->ids.data(), weights_.embedding(), model_.embedding().scale,
            floats(Place::stream), stride(Place::stream));
+  add_positions();
+}
+
+void HostOps::add_positions() {
+  if (!c_.learned_positions) return;
+  const size_t ld = stride(Place::stream), width = c_.width;
+  for (const Run& run : batch_->runs) {
+    k_.add(run.rows, c_.width, floats(Place::stream) + run.first_row * ld, ld,
+           model_.positions().data() + run.position * width, width);
+  }
+}
+
+AttentionShape HostOps::layer_shape() const {
+  AttentionShape shape = shape_;
+  shape.window = model_.layers()[layer_].window;
+  return shape;
 }
 
 void HostOps::norm_linear(Place in, int first, int count, const Norm& norm, const Linear& linear, Place out) {
   const size_t ld = stride(Place::stream);
   uint8_t* range = range_row() + first;
-  k_.rms_norm(count, 1, c_.width, floats(in) + first * stride(in), stride(in), norm.g.data(), c_.eps, normed_, ld,
-              range);
+  const float* x = floats(in) + first * stride(in);
+  if (norm.b.empty()) {
+    k_.rms_norm(count, 1, c_.width, x, stride(in), norm.g.data(), c_.eps, normed_, ld, range);
+  } else {
+    k_.layer_norm(count, c_.width, x, stride(in), norm.g.data(), norm.b.data(), c_.eps, normed_, ld, range);
+  }
   this->linear(count, normed_, ld, linear, floats(out), stride(out), range);
 }
 
@@ -149,8 +174,10 @@ void HostOps::turn_and_store(const Norm* q_norm, const Norm* k_norm) {
   if (k_norm != nullptr)
     k_.rms_norm(rows_, c_.kv_heads, c_.head_dim, k, ld, k_norm->g.data(), c_.eps, k, ld, range_row());
   // The heads of q and k lie side by side: one call turns them all.
-  k_.rope(rows_, c_.heads + c_.kv_heads, c_.head_dim, c_.rotary, c_.rope_pairs, batch_->positions.data(),
-          model_.rope_cos().data(), model_.rope_sin().data(), q, ld);
+  if (!c_.learned_positions) {
+    k_.rope(rows_, c_.heads + c_.kv_heads, c_.head_dim, c_.rotary, c_.rope_pairs, batch_->positions.data(),
+            model_.rope_cos().data(), model_.rope_sin().data(), q, ld);
+  }
   for (const Run& run : batch_->runs) {
     const size_t at = run.first_row * ld;
     k_.kv_store(shape_, cache(run.slot), run.position, run.rows, k + at, ld, v + at, ld, range_row() + run.first_row);
@@ -160,7 +187,7 @@ void HostOps::turn_and_store(const Norm* q_norm, const Norm* k_norm) {
 void HostOps::attend() {
   const size_t ldq = stride(Place::qkv), ldo = stride(Place::mixed);
   for (const Run& run : batch_->runs) {
-    k_.attention(shape_, cache(run.slot), run.position, run.rows, floats(Place::qkv) + run.first_row * ldq, ldq,
+    k_.attention(layer_shape(), cache(run.slot), run.position, run.rows, floats(Place::qkv) + run.first_row * ldq, ldq,
                  floats(Place::mixed) + run.first_row * ldo, ldo, range_row() + run.first_row, scratch_);
   }
 }
@@ -175,10 +202,17 @@ void HostOps::add_to_stream() {
   k_.add(rows_, c_.width, floats(Place::stream), ld, delta(), ld);
 }
 
-void HostOps::silu_mul() {
+void HostOps::activate() {
   const float* gate = floats(Place::gate_up);
-  const size_t ld = stride(Place::gate_up);
-  k_.silu_mul(rows_, c_.ffn, gate, ld, gate + c_.ffn, ld, floats(Place::active), stride(Place::active));
+  const float* up = c_.gated ? gate + c_.ffn : nullptr;
+  const size_t ld = stride(Place::gate_up), ldy = stride(Place::active);
+  float* y = floats(Place::active);
+  if (c_.activation == Activation::silu) {
+    k_.silu_mul(rows_, c_.ffn, gate, ld, up, ld, y, ldy);
+  } else {
+    const Gelu kind = c_.activation == Activation::gelu ? Gelu::erf : Gelu::tanh;
+    k_.gelu(kind, rows_, c_.ffn, gate, ld, up, ld, y, ldy);
+  }
 }
 
 void HostOps::gather(std::span<const int32_t> rows) {
@@ -193,7 +227,8 @@ void HostOps::frequencies(int first, std::span<const int32_t> symbols, Ask ask) 
   if (first == 0) answers_.begin(asking_, ask);
   for (size_t i = 0; i < symbols.size(); ++i) {
     const float* logits = floats(Place::logits) + i * stride(Place::logits);
-    if (!answers_.add(first + static_cast<int>(i), logits, symbols[i])) range_row()[first + i] = 1;
+    const size_t row = first + i;
+    if (!answers_.add(static_cast<int>(row), logits, symbols[i], batch_->states[row])) range_row()[row] = 1;
   }
 }
 
@@ -215,7 +250,7 @@ void HostOps::linear(int rows, const float* x, size_t ldx, const Linear& linear,
   const bool eight = linear.bits == 8;
   (eight ? k_.quantise8 : k_.quantise16)(rows, linear.k, x, ldx, quantised_, scales_.data(), range);
   (eight ? k_.linear8 : k_.linear16)(rows, linear.n, linear.k, quantised_, scales_.data(), weights_.packed(linear),
-                                     weights_.scales(linear), nullptr, y, ldy);
+                                     weights_.scales(linear), weights_.bias(linear), y, ldy);
 }
 
 }  // namespace llmc

@@ -22,6 +22,10 @@ class HostWeights {
   const Kernels& kernels() const { return kernels_; }
   const void* packed(const Linear& linear) const { return linears_[linear.index]; }
   const float* scales(const Linear& linear) const { return scales_[linear.index].data(); }
+  // Null where it has none.
+  const float* bias(const Linear& linear) const {
+    return biases_[linear.index].empty() ? nullptr : biases_[linear.index].data();
+  }
   const void* embedding() const { return embedding_; }
 
  private:
@@ -31,7 +35,7 @@ class HostWeights {
   const Kernels& kernels_;
   std::unique_ptr<HostMemory> memory_;
   std::vector<const void*> linears_;  // by Linear::index
-  std::vector<std::vector<float>> scales_;
+  std::vector<std::vector<float>> scales_, biases_;
   const void* embedding_ = nullptr;
 };
 
@@ -49,7 +53,7 @@ class HostOps : public Ops {
   void turn_and_store(const Norm* q_norm, const Norm* k_norm) override;
   void attend() override;
   void linear_add(Place in, const Linear& linear) override;
-  void silu_mul() override;
+  void activate() override;
   void gather(std::span<const int32_t> rows) override;
   void frequencies(int first, std::span<const int32_t> symbols, Ask ask) override;
   Status finish() override { return {}; }
@@ -60,12 +64,15 @@ class HostOps : public Ops {
   uint64_t total(int i) override { return answers_.total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return answers_.find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return answers_.symbol_of_rank(i, rank); }
+  Symbol found(int i, Interval* interval) override { return answers_.found(i, interval); }
   std::span<const uint32_t> weights(int i) override { return answers_.weights(i); }
   std::vector<float> read(Place place, int rows) override;
 
  protected:
   // stream += the first rows() rows of delta().
   virtual void add_to_stream();
+  // stream += the learned positions of the rows, where the model has such: the end of embed().
+  void add_positions();
 
   const HostMemory& memory() const { return *memory_; }
   const Batch& batch() const { return *batch_; }
@@ -78,6 +85,7 @@ class HostOps : public Ops {
 
  private:
   uint8_t* range_row() { return range_.data() + static_cast<size_t>(layer_) * max_rows_; }
+  AttentionShape layer_shape() const;
   void* cache(int slot) const { return caches_[slot] + static_cast<size_t>(layer_) * cache_bytes_; }
   void linear(int rows, const float* x, size_t ldx, const Linear& linear, float* y, size_t ldy, uint8_t* range);
 

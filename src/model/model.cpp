@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -20,6 +21,7 @@ constexpr float kMinScale = 0x1p-40f;
 constexpr float kMaxScale = 0x1p20f;
 constexpr float kMaxNorm = 0x1p20f;
 constexpr float kMinEps = 0x1p-50f;
+constexpr float kMaxBias = 0x1p40f;
 
 Result<float> bits_field(const nlohmann::json& object, const char* name, float least, float greatest) {
   LLMC_ASSIGN(const std::string text, string_field(object, name));
@@ -31,10 +33,51 @@ Result<float> bits_field(const nlohmann::json& object, const char* name, float l
   return value;
 }
 
+// One of the words, by its place.
+Result<int> word_field(const nlohmann::json& object, const char* name, std::initializer_list<const char*> words) {
+  LLMC_ASSIGN(const std::string text, string_field(object, name));
+  int i = 0;
+  for (const char* word : words) {
+    if (text == word) return i;
+    ++i;
+  }
+  return bad(fmt::format("field {} is {}, which this version does not know", name, text.substr(0, 40)));
+}
+
+// What "decoder" states beyond "qwen3".
+Status parse_decoder(const nlohmann::json& json, ModelConfig* c) {
+  LLMC_ASSIGN(c->family, string_field(json, "family"));
+  LLMC_ASSIGN(const int norm, word_field(json, "norm", {"rms", "layer"}));
+  c->norm = static_cast<NormKind>(norm);
+  LLMC_ASSIGN(const int activation, word_field(json, "activation", {"silu", "gelu", "gelu_tanh"}));
+  c->activation = static_cast<Activation>(activation);
+  LLMC_ASSIGN(const int positions, word_field(json, "positions", {"rope", "learned"}));
+  c->learned_positions = positions == 1;
+  for (const auto& [name, flag] : {std::pair{"gated", &c->gated},
+                                   {"parallel", &c->parallel},
+                                   {"qk_norm", &c->qk_norm},
+                                   {"attention_bias", &c->attention_bias},
+                                   {"output_bias", &c->output_bias},
+                                   {"mlp_bias", &c->mlp_bias}}) {
+    LLMC_ASSIGN(*flag, bool_field(json, name));
+  }
+  if (c->activation == Activation::silu && !c->gated) return bad("field gated is false beside silu");
+  const auto windows = json.find("windows");
+  if (windows == json.end() || !windows->is_array() || windows->size() != static_cast<size_t>(c->layers)) {
+    return bad("field windows does not list every layer");
+  }
+  for (const nlohmann::json& window : *windows) {
+    LLMC_ASSIGN(const int64_t value, int_field({{"windows", window}}, "windows", 0, kMaxContext));
+    c->windows.push_back(static_cast<int>(value));
+  }
+  return {};
+}
+
 Result<ModelConfig> parse_config(const std::string& architecture, const nlohmann::json& json) {
   ModelConfig c;
   c.architecture = architecture;
-  if (architecture != "qwen3")
+  const bool general = architecture == "decoder";
+  if (architecture != "qwen3" && !general)
     return bad(fmt::format("its architecture, {}, is not one that this version knows", architecture));
   const auto number = [&](const char* name, int64_t least, int64_t greatest, int* out) -> Status {
     LLMC_ASSIGN(const int64_t value, int_field(json, name, least, greatest));
@@ -49,12 +92,14 @@ Result<ModelConfig> parse_config(const std::string& architecture, const nlohmann
   LLMC_TRY(number("head_dim", kMinHeadDim, kMaxHeadDim, &c.head_dim));
   LLMC_TRY(number("ffn", 8, kMaxWidth, &c.ffn));
   LLMC_TRY(number("context", 2, kMaxContext, &c.context));
-  LLMC_TRY(number("rotary", 2, c.head_dim, &c.rotary));
+  if (general) LLMC_TRY(parse_decoder(json, &c));
+  if (!general) c.qk_norm = true, c.family = "qwen3", c.windows.assign(c.layers, 0);
+  if (!c.learned_positions) LLMC_TRY(number("rotary", 2, c.head_dim, &c.rotary));
   LLMC_TRY(number("start", 0, c.vocab - 1, &c.start));
   if (c.heads % c.kv_heads != 0) return bad("field heads is not a multiple of kv_heads");
   if (c.head_dim % 8 != 0) return bad("field head_dim is not a multiple of 8");
   if (c.rotary % 2 != 0) return bad("field rotary is odd");
-  if (c.q_width() + 2 * c.kv_width() > kMaxWidth || 2 * c.ffn > kMaxWidth) {
+  if (c.q_width() + 2 * c.kv_width() > kMaxWidth || (c.gated ? 2 : 1) * c.ffn > kMaxWidth) {
     return bad(fmt::format("its layers are wider than the {} that the arithmetic is proved for", kMaxWidth));
   }
   LLMC_ASSIGN(const std::string pairs, string_field(json, "rope_pairs"));
@@ -99,7 +144,7 @@ class ModelReader {
     if (format == file_.metadata().end() || format->second != Model::kFormat) {
       return bad(
           "it is a safetensors file but not a model of llmc-batch; `model import` makes one from a Hugging Face "
-          "folder");
+          "folder or a GGUF file");
     }
     LLMC_ASSIGN(const std::string version, metadata("format_version"));
     if (version != std::to_string(Model::kFormatVersion)) {
@@ -143,16 +188,30 @@ class ModelReader {
     const uint64_t half = c.rotary / 2;
     LLMC_ASSIGN(model_->embedding_, matrix(model_names::kEmbedding, c.vocab, c.width));
     LLMC_ASSIGN(model_->final_norm_, norm(model_names::kFinalNorm, c.width));
-    LLMC_ASSIGN(model_->rope_cos_,
-                floats(model_names::kRopeCos, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
-    LLMC_ASSIGN(model_->rope_sin_,
-                floats(model_names::kRopeSin, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
+    if (c.learned_positions) {
+      LLMC_ASSIGN(model_->positions_,
+                  floats(model_names::kPositions, {static_cast<uint64_t>(c.context), static_cast<uint64_t>(c.width)},
+                         -kMaxNorm, kMaxNorm));
+      model_->parameters_ += model_->positions_.size();
+    } else {
+      LLMC_ASSIGN(model_->rope_cos_,
+                  floats(model_names::kRopeCos, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
+      LLMC_ASSIGN(model_->rope_sin_,
+                  floats(model_names::kRopeSin, {static_cast<uint64_t>(c.context), half}, -1.0f, 1.0f));
+    }
 
     const auto layers = profile_.find("layers");
     if (layers == profile_.end() || !layers->is_array() || layers->size() != static_cast<size_t>(c.layers)) {
       return bad("its profile does not list every layer");
     }
-    LLMC_TRY(int_field(profile_, "kv", 8, 8).status().with("its profile"));
+    const Result<int64_t> kv = int_field(profile_, "kv", 8, 16);
+    if (!kv.ok()) return kv.status().with("its profile");
+    if (*kv != 8 && *kv != 16) return bad("its profile keeps keys and values in other than 8 or 16 bits");
+    model_->config_.kv_bits = static_cast<int>(*kv);
+    if (*kv == 16 && c.context > kMaxContext / 2) {
+      return bad(fmt::format("its context of {} is longer than the {} that 16-bit keys and values are proved for",
+                             c.context, kMaxContext / 2));
+    }
     // Known before any layer is made, so that a lying config costs no memory.
     if (file_.find(layer_name(c.layers - 1, "input_layernorm")) == nullptr) {
       return bad(fmt::format("tensor {} is missing", layer_name(c.layers - 1, "input_layernorm")));
@@ -163,18 +222,25 @@ class ModelReader {
       const auto name = [&](const char* what) { return layer_name(i, what); };
       Layer layer;
       LLMC_ASSIGN(layer.attn_norm, norm(name("input_layernorm"), c.width));
-      LLMC_ASSIGN(layer.q_norm, norm(name("self_attn.q_norm"), c.head_dim));
-      LLMC_ASSIGN(layer.k_norm, norm(name("self_attn.k_norm"), c.head_dim));
+      if (c.qk_norm) {
+        LLMC_ASSIGN(layer.q_norm, norm(name("self_attn.q_norm"), c.head_dim, NormKind::rms));
+        LLMC_ASSIGN(layer.k_norm, norm(name("self_attn.k_norm"), c.head_dim, NormKind::rms));
+      }
       LLMC_ASSIGN(layer.mlp_norm, norm(name("post_attention_layernorm"), c.width));
       LLMC_ASSIGN(layer.attn_in, linear(profile, "attn_in",
                                         {{name("self_attn.q_proj"), c.q_width()},
                                          {name("self_attn.k_proj"), c.kv_width()},
                                          {name("self_attn.v_proj"), c.kv_width()}},
-                                        c.width));
-      LLMC_ASSIGN(layer.attn_out, linear(profile, "attn_out", {{name("self_attn.o_proj"), c.width}}, c.q_width()));
-      LLMC_ASSIGN(layer.mlp_in,
-                  linear(profile, "mlp_in", {{name("mlp.gate_proj"), c.ffn}, {name("mlp.up_proj"), c.ffn}}, c.width));
-      LLMC_ASSIGN(layer.mlp_out, linear(profile, "mlp_out", {{name("mlp.down_proj"), c.width}}, c.ffn));
+                                        c.width, c.attention_bias));
+      LLMC_ASSIGN(layer.attn_out,
+                  linear(profile, "attn_out", {{name("self_attn.o_proj"), c.width}}, c.q_width(), c.output_bias));
+      std::vector<Part> mlp_in;
+      if (c.gated) mlp_in.push_back({name("mlp.gate_proj"), c.ffn});
+      mlp_in.push_back({name("mlp.up_proj"), c.ffn});
+      LLMC_ASSIGN(layer.mlp_in, linear(profile, "mlp_in", mlp_in, c.width, c.mlp_bias));
+      LLMC_ASSIGN(layer.mlp_out,
+                  linear(profile, "mlp_out", {{name("mlp.down_proj"), c.width}}, c.ffn, c.mlp_bias));
+      layer.window = c.windows[i];
       model_->layers_.push_back(layer);
     }
     if (c.tied) {
@@ -183,7 +249,7 @@ class ModelReader {
       head->parts.push_back(model_->embedding_);
       model_->head_ = head;
     } else {
-      LLMC_ASSIGN(model_->head_, linear(profile_, "head", {{model_names::kHead, c.vocab}}, c.width));
+      LLMC_ASSIGN(model_->head_, linear(profile_, "head", {{model_names::kHead, c.vocab}}, c.width, false));
     }
     return {};
   }
@@ -227,9 +293,20 @@ class ModelReader {
     return values;
   }
 
-  Result<const Norm*> norm(const std::string& name, int n) {
+  // x.weight's companion.
+  static std::string bias_name(const std::string& weight) {
+    return weight.substr(0, weight.size() - std::string_view("weight").size()) + "bias";
+  }
+
+  Result<const Norm*> norm(const std::string& name, int n) { return norm(name, n, model_->config_.norm); }
+
+  Result<const Norm*> norm(const std::string& name, int n, NormKind kind) {
     auto norm = std::make_unique<Norm>();
     LLMC_ASSIGN(norm->g, floats(name, {static_cast<uint64_t>(n)}, -kMaxNorm, kMaxNorm));
+    if (kind == NormKind::layer) {
+      LLMC_ASSIGN(norm->b, floats(bias_name(name), {static_cast<uint64_t>(n)}, -kMaxNorm, kMaxNorm));
+      model_->parameters_ += n;
+    }
     norm->index = static_cast<int>(model_->norms_.size());
     model_->parameters_ += n;
     model_->norms_.push_back(std::move(norm));
@@ -270,10 +347,17 @@ class ModelReader {
     std::string name;
     int n;
   };
-  Result<const Linear*> linear(const nlohmann::json& profile, const char* role, const std::vector<Part>& parts, int k) {
+  Result<const Linear*> linear(const nlohmann::json& profile, const char* role, const std::vector<Part>& parts, int k,
+                               bool bias) {
     LLMC_ASSIGN(Linear* const out, add_linear(profile, role, k));
     for (const Part& part : parts) {
       LLMC_ASSIGN(Matrix m, matrix(part.name, part.n, k));
+      if (bias) {
+        LLMC_ASSIGN(const auto values,
+                    floats(bias_name(part.name), {static_cast<uint64_t>(part.n)}, -kMaxBias, kMaxBias));
+        m.bias = values.data();
+        model_->parameters_ += part.n;
+      }
       out->n += part.n;
       out->parts.push_back(std::move(m));
     }
@@ -296,7 +380,26 @@ class ModelReader {
 std::string Model::profile() const {
   bool eight = false, sixteen = false;
   for (const auto& linear : linears_) (linear->bits == 8 ? eight : sixteen) = true;
-  return eight && sixteen ? "W8A8/16" : eight ? "W8A8" : "W8A16";
+  const std::string kv = config_.kv_bits == 16 ? " KV16" : "";
+  return (eight && sixteen ? "W8A8/16" : eight ? "W8A8" : "W8A16") + kv;
+}
+
+std::vector<std::string> Model::features() const {
+  std::vector<std::string> out;
+  const ModelConfig& c = config_;
+  const auto add = [&](bool has, const char* name) {
+    if (has) out.push_back(name);
+  };
+  add(c.norm == NormKind::layer, "LayerNorm");
+  add(c.activation != Activation::silu, "GELU");
+  add(!c.gated, "an MLP without gate");
+  add(c.parallel, "parallel attention and MLP");
+  add(!c.qk_norm, "no q and k norms");
+  add(c.learned_positions, "learned positions");
+  add(c.attention_bias || c.output_bias || c.mlp_bias, "biases");
+  add(std::any_of(c.windows.begin(), c.windows.end(), [](int w) { return w > 0; }), "sliding windows");
+  add(c.kv_bits == 16, "16-bit keys and values");
+  return out;
 }
 
 Result<std::shared_ptr<const Model>> Model::from_bytes(ByteView bytes, std::shared_ptr<const void> owner) {

@@ -21,8 +21,13 @@
 
 namespace llmc {
 
+enum class NormKind : uint8_t { rms, layer };
+enum class Activation : uint8_t { silu, gelu, gelu_tanh };
+
 struct ModelConfig {
-  std::string architecture;  // "qwen3": which forward pass (model/forward.h)
+  // "qwen3" or "decoder": which forward pass (docs/MODEL.md). The first is the second with everything
+  // below `start` as it stands here, but for qk_norm, which it has.
+  std::string architecture;
   int vocab = 0;             // real ids: what the tokenizer knows
   int width = 0;             // of the residual stream
   int layers = 0;
@@ -38,6 +43,19 @@ struct ModelConfig {
   float attention_scale = 0;  // log2(e) / sqrt(head_dim)
   Symbol start = 0;           // fed at position 0 of every window
 
+  std::string family;  // what it was made from, for people: "llama", "gpt2", ...
+  NormKind norm = NormKind::rms;
+  Activation activation = Activation::silu;
+  bool gated = true;               // activation(gate) * up; otherwise activation(up)
+  bool parallel = false;           // attention and MLP both read the layer's input
+  bool qk_norm = false;            // RMS norms of the heads of q and k
+  bool learned_positions = false;  // a table that is added to the embedding; no RoPE, rotary is 0
+  bool attention_bias = false;     // of q, k and v
+  bool output_bias = false;        // of o
+  bool mlp_bias = false;           // of gate, up and down
+  std::vector<int> windows;        // per layer: positions that a row sees, itself included; 0: all
+  int kv_bits = 8;                 // of stored keys and values: 8 or 16
+
   int q_width() const { return heads * head_dim; }
   int kv_width() const { return kv_heads * head_dim; }
 };
@@ -48,9 +66,10 @@ struct Matrix {
   int n = 0, k = 0;
   const int8_t* w = nullptr;
   const float* scale = nullptr;
+  const float* bias = nullptr;  // null: none
 };
 
-// Matrices that read the same quantised input; their outputs lie side by side.
+// Matrices that read the same quantised input; their outputs lie side by side. All have a bias or none.
 struct Linear {
   int index = 0;  // position in Model::linears()
   int n = 0, k = 0;
@@ -61,17 +80,19 @@ struct Linear {
 struct Norm {
   int index = 0;  // position in Model::norms()
   std::span<const float> g;
+  std::span<const float> b;  // LayerNorm's shift; empty: an RMS norm
 };
 
 struct Layer {
   const Norm* attn_norm = nullptr;
-  const Norm* q_norm = nullptr;
+  const Norm* q_norm = nullptr;  // null: none
   const Norm* k_norm = nullptr;
   const Norm* mlp_norm = nullptr;
   const Linear* attn_in = nullptr;   // q, k, v
   const Linear* attn_out = nullptr;  // o
-  const Linear* mlp_in = nullptr;    // gate, up
+  const Linear* mlp_in = nullptr;    // gate, up; or up alone
   const Linear* mlp_out = nullptr;   // down
+  int window = 0;                    // 0: all positions
 };
 
 class Model {
@@ -100,8 +121,11 @@ class Model {
   const std::string& license() const { return license_; }
   const std::string& unicode() const { return unicode_; }  // version of the pre-tokenizer's tables
   uint64_t parameters() const { return parameters_; }
-  // "W8A8", "W8A16" or "W8A8/16": what `model info` prints.
+  // "W8A8", "W8A16" or "W8A8/16", with "KV16" where keys and values are kept so: what `model info` prints.
   std::string profile() const;
+  // What the forward pass needs beyond that of "qwen3" with 8-bit keys and values, in words; a back end
+  // that lacks one of these refuses the model by it. Empty: nothing.
+  std::vector<std::string> features() const;
 
   const Matrix& embedding() const { return embedding_; }
   const std::vector<Layer>& layers() const { return layers_; }
@@ -110,8 +134,9 @@ class Model {
   // All linears, the head last.
   std::span<const std::unique_ptr<Linear>> linears() const { return linears_; }
   std::span<const std::unique_ptr<Norm>> norms() const { return norms_; }
-  std::span<const float> rope_cos() const { return rope_cos_; }  // [context][rotary / 2]
+  std::span<const float> rope_cos() const { return rope_cos_; }  // [context][rotary / 2]; empty: no RoPE
   std::span<const float> rope_sin() const { return rope_sin_; }
+  std::span<const float> positions() const { return positions_; }  // [context][width]; empty: none
 
  private:
   friend class ModelReader;
@@ -130,7 +155,7 @@ class Model {
   std::vector<Layer> layers_;
   const Linear* head_ = nullptr;
   const Norm* final_norm_ = nullptr;
-  std::span<const float> rope_cos_, rope_sin_;
+  std::span<const float> rope_cos_, rope_sin_, positions_;
 };
 
 // Names that the reader and the importer share.
@@ -139,6 +164,7 @@ inline constexpr char kEmbedding[] = "model.embed_tokens.weight";
 inline constexpr char kHead[] = "lm_head.weight";
 inline constexpr char kFinalNorm[] = "model.norm.weight";
 inline constexpr char kScaleSuffix[] = "_scale";
+inline constexpr char kPositions[] = "model.positions.weight";
 inline constexpr char kRopeCos[] = "rope.cos";
 inline constexpr char kRopeSin[] = "rope.sin";
 inline constexpr char kTokenizer[] = "tokenizer.json";

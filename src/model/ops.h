@@ -28,11 +28,15 @@ struct Run {
   int position = 0;  // of its first row
 };
 
-// The rows of one pass. The arrays live until finish() returns.
+// The rows of one pass and what is asked of them. The arrays live until finish() returns.
 struct Batch {
   std::span<const int32_t> ids;
   std::span<const int32_t> positions;
   std::span<const Run> runs;
+  std::span<const int32_t> asking;      // rows that go through the head, rising
+  std::span<const int32_t> symbols;     // what each asks about
+  std::span<const RangeState> states;   // of each, for Ask::search
+  Ask ask = Ask::intervals;
 };
 
 // Activation buffers: rows of floats.
@@ -40,7 +44,7 @@ enum class Place : uint8_t {
   stream,   // [rows][width] the residual stream
   qkv,      // [rows][q_width + 2 kv_width]
   mixed,    // [rows][q_width] what attention gives
-  gate_up,  // [rows][2 ffn]
+  gate_up,  // [rows][2 ffn], without gate [rows][ffn]
   active,   // [rows][ffn]
   last,     // [asking rows][width] the residual stream of rows that ask
   logits,   // [head_rows][vocab]
@@ -56,15 +60,17 @@ class Ops {
   // ---- one pass
   virtual Status begin(const Batch& batch) = 0;  // fails where memory is short
   virtual void layer(int layer) = 0;             // the operations that follow belong to it; layers() is the head
-  virtual void embed() = 0;                      // ids -> stream
-  // RMS norm, quantise, linear: rows [first, first + count) of `in` -> the first `count` rows of `out`.
+  virtual void embed() = 0;                      // ids -> stream, learned positions added where there are such
+  // Norm (LayerNorm where it has a shift), quantise, linear with its bias: rows [first, first + count) of
+  // `in` -> the first `count` rows of `out`.
   virtual void norm_linear(Place in, int first, int count, const Norm& norm, const Linear& linear, Place out) = 0;
-  // In qkv: norms of q and k heads (null: none), RoPE; k and v go to the caches of the rows' streams.
+  // In qkv: norms of q and k heads (null: none), RoPE where there is a table; k and v go to the caches of
+  // the rows' streams.
   virtual void turn_and_store(const Norm* q_norm, const Norm* k_norm) = 0;
-  virtual void attend() = 0;  // qkv, caches -> mixed
-  // Quantise `in`, linear, and add to the residual stream.
+  virtual void attend() = 0;  // qkv, caches -> mixed, within the layer's window
+  // Quantise `in`, linear with its bias, and add to the residual stream.
   virtual void linear_add(Place in, const Linear& linear) = 0;
-  virtual void silu_mul() = 0;                             // gate_up -> active
+  virtual void activate() = 0;                             // gate_up -> active, by the model's activation
   virtual void gather(std::span<const int32_t> rows) = 0;  // stream -> last
   // Frequencies from the first symbols.size() rows of logits; the answers of asking rows first.. .
   // symbols: what interval and rank are asked of.
@@ -80,6 +86,7 @@ class Ops {
   virtual uint64_t total(int i) = 0;
   virtual Symbol find(int i, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int i, uint32_t rank) = 0;
+  virtual Symbol found(int i, Interval* interval) = 0;
   virtual std::span<const uint32_t> weights(int i) = 0;
 
   // ---- for tests: the floats that an operation left in `place`, of the current pass

@@ -75,6 +75,7 @@ void TorchOps::embed() {
     out.copy_(at::index_select(embedding_.weight, 0, ids));
     out.mul_(at::index_select(embedding_.scale, 0, ids));
   });
+  add_positions();
 }
 
 // One rounded sum per element.
