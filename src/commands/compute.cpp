@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "comm/mpi_comm.h"
 #include "commands/chunk_work.h"
+#include "commands/streams.h"
 #include "dispatch/local.h"
 #include "exact/kernels.h"
 #include "model/embedded_model.h"
@@ -21,7 +22,6 @@ namespace {
 
 // Start-up reads and checks models, on a cold file system too.
 constexpr auto setup_deadline = std::chrono::minutes(20);
-constexpr int default_streams = 16;
 
 Bytes pack_status(const Status& status) {
   ByteWriter out;
@@ -121,7 +121,7 @@ Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& s
     LLMC_ASSIGN(worker.engine, open_engine(options.engine, model));
   }
   const int threads = options.threads ? options.threads : default_threads;
-  const int streams = options.streams ? options.streams : default_streams;
+  const int streams = options.streams ? options.streams : default_streams(model.get(), threads);
   worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams,
                                                       other_engine(worker.engine ? worker.engine->name() : "", std::move(model)));
   log::debug("{} on {} threads, {} streams each", worker.engine ? worker.engine->name() : "no model", threads, streams);
@@ -136,7 +136,8 @@ void add_compute_options(OptionSet& set) {
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"),
        "auto, torch or native: the same bits from each; auto takes torch where it is built")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads of a rank; 0: its share of the cores")
-      ("streams", po::value<int>()->default_value(0)->value_name("N"), "chunks that a thread works on at once; 0: 16");
+      ("streams", po::value<int>()->default_value(0)->value_name("N"),
+       "chunks that a thread works on at once; 0: 6 to 16, by the sizes of model and processor cache");
   set.group("Running").add_options()
       ("progress", po::value<int>()->default_value(60)->value_name("SECONDS"), "a line this often where no terminal shows a bar")
       ("progress-json", po::bool_switch(), "progress as JSON lines on standard error")
