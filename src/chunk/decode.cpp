@@ -44,7 +44,7 @@ class DecodeLoop {
         return {};
       }
       fill_rows();
-      if (Status status = session_->feed(rows_, Ask::tables); !status.ok()) {
+      if (Status status = session_->feed(rows_, ask_); !status.ok()) {
         for (const Stream& stream : streams_) feed_.finished(stream.item.ticket, status.with(chunk_name(stream.item)));
         return status;
       }
@@ -122,6 +122,7 @@ class DecodeLoop {
   void fill_rows() {
     rows_.clear();
     owners_.clear();
+    ask_ = Ask::search;
     size_t room = session_->max_rows();
     for (Stream& stream : streams_) {
       if (stream.cursor.window_is_full()) {
@@ -130,6 +131,7 @@ class DecodeLoop {
         session_->reset(stream.slot);
       }
       if (stream.cursor.codes()) --room;
+      if (stream.decoder->ask() != Ask::search) ask_ = Ask::tables;
     }
     for (Stream& stream : streams_) {
       size_t n = 1;
@@ -142,7 +144,10 @@ class DecodeLoop {
         Row row;
         row.stream = stream.slot;
         row.token = cursor.position() == 0 ? job_.engine->start() : stream.symbols[cursor.position() - 1];
-        if (cursor.codes()) row.want = 0;
+        if (cursor.codes()) {
+          row.want = 0;
+          row.state = stream.decoder->state();
+        }
         rows_.push_back(row);
         owners_.push_back(&stream);
         cursor.advance();
@@ -162,7 +167,7 @@ class DecodeLoop {
       }
       stream.cursor.advance();
       if (rows_[i].want == Row::no_question) continue;
-      stream.error = take_symbol(stream, stream.decoder->decode(*session_, static_cast<int>(i)));
+      stream.error = take_symbol(stream, stream.decoder->decode(*session_, static_cast<int>(i), ask_));
       decoded += stream.error.ok();
     }
     if (decoded) feed_.progress(decoded);
@@ -209,6 +214,7 @@ class DecodeLoop {
   size_t most_streams_ = 1;
   std::list<Stream> streams_;
   std::vector<int> free_;
+  Ask ask_ = Ask::search;  // of the rows in hand
   std::vector<Row> rows_;
   std::vector<Stream*> owners_;  // by row
 };

@@ -46,7 +46,7 @@ class MixSymbolDecoder final : public SymbolDecoder {
  public:
   MixSymbolDecoder(int vocab, size_t text_bytes, MixMemory& memory, ByteView payload)
       : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), text_bytes, payload) {}
-  Symbol decode(Session& session, int row) override {
+  Symbol decode(Session& session, int row, Ask) override {
     const auto symbol = static_cast<Symbol>(in_.decode(session.weights(row)));
     return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
   }

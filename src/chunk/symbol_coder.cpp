@@ -32,9 +32,17 @@ class RangeSymbolEncoder final : public SymbolEncoder {
 class RangeSymbolDecoder final : public SymbolDecoder {
  public:
   RangeSymbolDecoder(int vocab, ByteView payload) : vocab_(vocab), in_(payload) {}
-  Symbol decode(Session& session, int row) override {
+  Ask ask() const override { return Ask::search; }
+  RangeState state() const override { return {in_.code(), in_.range()}; }
+  Symbol decode(Session& session, int row, Ask asked) override {
     Interval interval;
-    const Symbol symbol = session.find(row, in_.target(session.total(row)), &interval);
+    Symbol symbol;
+    if (asked == Ask::search) {
+      symbol = session.found(row, &interval);
+      in_.target(interval.total);
+    } else {
+      symbol = session.find(row, in_.target(session.total(row)), &interval);
+    }
     in_.take(interval.cum, interval.weight, interval.total);
     return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
   }
@@ -65,7 +73,7 @@ class RankSymbolDecoder final : public SymbolDecoder {
  public:
   RankSymbolDecoder(int vocab, bool escape, ByteView payload)
       : vocab_(vocab), symbols_(static_cast<uint32_t>(vocab) + escape), in_(payload) {}
-  Symbol decode(Session& session, int row) override {
+  Symbol decode(Session& session, int row, Ask) override {
     const uint32_t rank = in_.decode();
     if (rank >= symbols_) return -1;
     const Symbol symbol = session.symbol_of_rank(row, rank);

@@ -24,12 +24,15 @@ class SymbolEncoder {
   virtual Bytes finish() = 0;
 };
 
-// Its rows ask for tables.
 class SymbolDecoder {
  public:
   virtual ~SymbolDecoder() = default;
-  // The symbol after `row` of the last feed(), or -1 where the payload names none.
-  virtual Symbol decode(Session& session, int row) = 0;
+  // What its rows ask the session for, at least: tables answer everything.
+  virtual Ask ask() const { return Ask::tables; }
+  // Where it stands, for rows that ask for a search.
+  virtual RangeState state() const { return {}; }
+  // The symbol after `row` of the last feed(), which asked for `asked`, or -1 where the payload names none.
+  virtual Symbol decode(Session& session, int row, Ask asked) = 0;
   // After the last symbol: whether the payload ends here.
   virtual bool at_end() const = 0;
 };

@@ -103,6 +103,10 @@ class RangeDecoder {
     return byte;
   }
 
+  // Where it stands before a symbol: what target() computes from, range() >= 2^56.
+  uint64_t code() const { return code_; }
+  uint64_t range() const { return range_; }
+
   // After the last symbol: true where an encoder could have written exactly this many bytes.
   bool at_end() const {
     // Of the bytes read, seven lie beyond the last one that an encoder writes.

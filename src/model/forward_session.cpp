@@ -33,7 +33,7 @@ class ForwardSession final : public Session {
     if (ids_.empty()) return {};
 
     const FloatState float_state;
-    const Batch batch{ids_, positions_, runs_};
+    const Batch batch{ids_, positions_, runs_, asking_, symbols_, states_, ask};
     LLMC_TRY(ops_->begin(batch));
     forward(model_, *ops_, batch, asking_, symbols_, ask, trace_);
     LLMC_TRY(ops_->finish());
@@ -50,6 +50,9 @@ class ForwardSession final : public Session {
   Symbol symbol_of_rank(int row, uint32_t rank) override {
     return answered(row) && rank < static_cast<uint32_t>(model_.symbols()) ? ops_->symbol_of_rank(answer_of_[row], rank)
                                                                            : Row::no_question;
+  }
+  Symbol found(int row, Interval* interval) override {
+    return answered(row) ? ops_->found(answer_of_[row], interval) : Row::no_question;
   }
   std::span<const uint32_t> weights(int row) override {
     return answered(row) ? ops_->weights(answer_of_[row]) : std::span<const uint32_t>();
@@ -77,7 +80,7 @@ class ForwardSession final : public Session {
     }
     for (const Row& row : rows) {
       if (!is_symbol(row.token)) return {Code::failure, fmt::format("the model has no symbol {}", row.token)};
-      if (row.want != Row::no_question && (row.want < 0 || (ask != Ask::tables && !is_symbol(row.want)))) {
+      if (row.want != Row::no_question && (row.want < 0 || (ask != Ask::tables && ask != Ask::search && !is_symbol(row.want)))) {
         return {Code::failure, fmt::format("the model has no symbol {} to ask for", row.want)};
       }
       Slot& slot = slots_[row.stream];
@@ -102,6 +105,7 @@ class ForwardSession final : public Session {
     runs_.clear();
     asking_.clear();
     symbols_.clear();
+    states_.clear();
     for (const int i : order_) {
       const Row& row = rows[i];
       Slot& slot = slots_[row.stream];
@@ -114,6 +118,7 @@ class ForwardSession final : public Session {
         answer_of_[i] = static_cast<int>(asking_.size());
         asking_.push_back(at);
         symbols_.push_back(std::min(row.want, model_.config().vocab));
+        states_.push_back(row.state);
       }
     }
   }
@@ -153,6 +158,7 @@ class ForwardSession final : public Session {
   std::vector<int> order_, answer_of_;
   std::vector<int32_t> ids_, positions_, asking_, symbols_;
   std::vector<Run> runs_;
+  std::vector<RangeState> states_;
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "model/host_answers.h"
 
+#include <algorithm>
+
 namespace llmc {
 
 HostAnswers::HostAnswers(const Kernels& kernels, int real, int symbols)
@@ -9,6 +11,7 @@ void HostAnswers::begin(int count, Ask ask) {
   ask_ = ask;
   if (ask == Ask::intervals) intervals_.assign(count, {});
   if (ask == Ask::ranks) ranks_.assign(count, 0);
+  if (ask == Ask::search) found_.assign(count, {Row::no_question, {}});
 }
 
 HostAnswers::Table& HostAnswers::table(int i) {
@@ -28,17 +31,27 @@ HostAnswers::Table& HostAnswers::table(int i) {
   return *tables_[i];
 }
 
-bool HostAnswers::add(int i, const float* logits, int32_t symbol) {
+bool HostAnswers::add(int i, const float* logits, int32_t symbol, const RangeState& state) {
   Frequencies& f = table(ask_ == Ask::tables ? i : 0).f;
   if (!kernels_.frequencies(logits, &f)) return false;
   if (ask_ == Ask::intervals) intervals_[i] = look_up(f, symbol);
   if (ask_ == Ask::ranks) ranks_[i] = static_cast<uint32_t>(kernels_.rank(f, symbol));
+  if (ask_ == Ask::search) found_[i] = search(f, state);
   return true;
 }
 
 Interval HostAnswers::look_up(const Frequencies& f, int symbol) const {
   const SymbolInterval part = kernels_.interval(f, symbol);
   return {part.cum, part.w, f.total};
+}
+
+// The decoder's step of docs/NUMERICS.md 6, as coder/range_coder.h does it. A state that no decoder has
+// (range below the total) finds the first symbol.
+std::pair<Symbol, Interval> HostAnswers::search(const Frequencies& f, const RangeState& state) const {
+  const uint64_t step = state.range / f.total;
+  const uint64_t target = step == 0 ? 0 : std::min(state.code / step, f.total - 1);
+  const int symbol = kernels_.find(f, target);
+  return {symbol, look_up(f, symbol)};
 }
 
 Interval HostAnswers::interval(int i) const { return ask_ == Ask::intervals ? intervals_[i] : Interval{}; }
@@ -55,6 +68,12 @@ Symbol HostAnswers::find(int i, uint64_t target, Interval* interval) const {
 
 Symbol HostAnswers::symbol_of_rank(int i, uint32_t rank) const {
   return ask_ == Ask::tables ? kernels_.symbol_of_rank(tables_[i]->f, static_cast<int>(rank)) : Row::no_question;
+}
+
+Symbol HostAnswers::found(int i, Interval* interval) const {
+  if (ask_ != Ask::search) return Row::no_question;
+  if (interval != nullptr) *interval = found_[i].second;
+  return found_[i].first;
 }
 
 std::span<const uint32_t> HostAnswers::weights(int i) const {

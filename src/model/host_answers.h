@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "exact/kernels.h"
@@ -18,14 +19,15 @@ class HostAnswers {
 
   // Forgets the answers before; `count` asking rows follow.
   void begin(int count, Ask ask);
-  // False: range error. `symbol` as in Ops::frequencies.
-  bool add(int i, const float* logits, int32_t symbol);
+  // False: range error. `symbol` as in Ops::frequencies, `state` for Ask::search.
+  bool add(int i, const float* logits, int32_t symbol, const RangeState& state);
 
   Interval interval(int i) const;
   uint32_t rank(int i) const;
   uint64_t total(int i) const;
   Symbol find(int i, uint64_t target, Interval* interval) const;
   Symbol symbol_of_rank(int i, uint32_t rank) const;
+  Symbol found(int i, Interval* interval) const;
   std::span<const uint32_t> weights(int i) const;
 
  private:
@@ -36,12 +38,14 @@ class HostAnswers {
     Frequencies f;
   };
   Interval look_up(const Frequencies& f, int symbol) const;
+  std::pair<Symbol, Interval> search(const Frequencies& f, const RangeState& state) const;
   Table& table(int i);
 
   const Kernels& kernels_;
   const int real_, symbols_;
   Ask ask_ = Ask::intervals;
   std::vector<Interval> intervals_;
+  std::vector<std::pair<Symbol, Interval>> found_;
   std::vector<uint32_t> ranks_;
   std::vector<std::unique_ptr<Table>> tables_;  // grown as needed, kept; the first serves the other questions
 };

@@ -28,17 +28,25 @@ struct Interval {
   uint64_t total = 0;   // <= 2^49 + 2^19 + 1
 };
 
+// Where a range decoder stands (docs/NUMERICS.md 6). Before a symbol range >= 2^56.
+struct RangeState {
+  uint64_t code = 0;
+  uint64_t range = 0;
+};
+
 struct Row {
   static constexpr Symbol no_question = -1;
   int stream = 0;             // slot
   Symbol token = 0;           // appended to the stream; an escape symbol counts as the start id
   Symbol want = no_question;  // intervals, ranks: the next symbol (an escape symbol asks for the escape
-                              // pseudo-symbol); tables: any value >= 0
+                              // pseudo-symbol); search and tables: any value >= 0
+  RangeState state = {};      // search
 };
 
 enum class Ask {
   intervals,  // interval(row) of each wanted symbol
   ranks,      // rank(row) of each wanted symbol
+  search,     // the symbol that a range decoder reads next: found
   tables,     // whole tables: total, find, symbol_of_rank, weights
 };
 
@@ -70,6 +78,8 @@ class Session {
   // The symbol whose interval holds target < total(row); an escape is returned as vocab().
   virtual Symbol find(int row, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int row, uint32_t rank) = 0;
+  // The symbol that the row's range decoder reads, and its interval; an escape is returned as vocab().
+  virtual Symbol found(int row, Interval* interval) = 0;
   // W of every real id, then the escape's 1 where the vocabulary lacks a byte.
   virtual std::span<const uint32_t> weights(int row) = 0;
 };
@@ -80,6 +90,10 @@ class Engine {
   virtual ~Engine() = default;
   virtual std::string name() const = 0;  // "native avx512vnni", "torch cpu avx2", ...
   virtual const Model& model() const = 0;
+  // What keeps a device busy: how many sessions at once, and how many streams in each of `sessions`, as
+  // its memory allows. 0: as many as the caller has cores, and its own default.
+  virtual int good_sessions() const { return 0; }
+  virtual int good_streams(int sessions, int context) const { return 0; }
   // context: tokens a stream will hold at most, which decides the size of its cache; 0: all that
   // the model can.
   virtual Result<std::unique_ptr<Session>> make_session(int streams, int context = 0) = 0;

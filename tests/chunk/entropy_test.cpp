@@ -32,6 +32,7 @@ class CountingSession final : public Session {
   uint64_t total(int row) override { return session_->total(row); }
   Symbol find(int row, uint64_t target, Interval* i) override { return session_->find(row, target, i); }
   Symbol symbol_of_rank(int row, uint32_t rank) override { return session_->symbol_of_rank(row, rank); }
+  Symbol found(int row, Interval* i) override { return session_->found(row, i); }
   std::span<const uint32_t> weights(int row) override { return session_->weights(row); }
 
  private:

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -114,7 +115,7 @@ class StubSession final : public Session {
       slot.broken |= tilde && slot.tilde;
       slot.tilde = tilde;
       if (rows[i].want != Row::no_question && !slot.broken) {
-        answers_[i] = {true, slot.hash, token, std::min(rows[i].want, tokenizer_.vocab())};
+        answers_[i] = {true, slot.hash, token, std::min(rows[i].want, tokenizer_.vocab()), rows[i].state};
       }
     }
     return {};
@@ -142,12 +143,13 @@ class StubSession final : public Session {
     return sum;
   }
   Symbol find(int row, uint64_t target, Interval* interval) override {
-    const auto& w = table(row, Ask::tables);
-    *interval = {0, 0, total(row)};
-    Symbol s = 0;
-    while (target >= interval->cum + w[s]) interval->cum += w[s++];
-    interval->weight = w[s];
-    return s;
+    return find_in(table(row, Ask::tables), target, interval);
+  }
+  Symbol found(int row, Interval* interval) override {
+    const auto& w = table(row, Ask::search);
+    const uint64_t total = std::accumulate(w.begin(), w.end(), uint64_t{0});
+    const RangeState& state = answers_[row].state;
+    return find_in(w, std::min(state.code / (state.range / total), total - 1), interval);
   }
   Symbol symbol_of_rank(int row, uint32_t rank) override {
     table(row, Ask::tables);
@@ -167,7 +169,15 @@ class StubSession final : public Session {
     uint64_t hash = 0;
     Symbol token = 0;
     Symbol want = -1;
+    RangeState state;
   };
+  static Symbol find_in(const std::vector<uint32_t>& w, uint64_t target, Interval* interval) {
+    *interval = {0, 0, std::accumulate(w.begin(), w.end(), uint64_t{0})};
+    Symbol s = 0;
+    while (target >= interval->cum + w[s]) interval->cum += w[s++];
+    interval->weight = w[s];
+    return s;
+  }
   static uint64_t mix(uint64_t x) {  // splitmix64
     x += 0x9E3779B97F4A7C15;
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;

@@ -1,0 +1,22 @@
+// Integer maxima and sums over the devices that share one model: all that tensor parallelism exchanges (docs/NUMERICS.md 7),
+// so that its degree cannot change a bit.
+//
+// Each member belongs to one device and one thread. All members call the same operations in the same order; an operation
+// works in place on memory of the member's device, after what was queued there before and before what is queued after.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace llmc {
+
+class Collective {
+ public:
+  virtual ~Collective() = default;
+  virtual int index() const = 0;  // 0 .. count() - 1
+  virtual int count() const = 0;
+  virtual void all_max(uint32_t* at, size_t n) = 0;
+  virtual void all_sum(uint64_t* at, size_t n) = 0;  // modulo 2^64
+};
+
+}  // namespace llmc
