@@ -95,7 +95,8 @@ Result<Machine> measure_machine(int threads, double seconds, std::string_view is
   machine.macs = per_second(threads, seconds, [&](int t) {
     const FloatState exact;
     Layer& layer = layers[t];
-    kernels->linear8(rows, n, k, layer.q, layer.scales.data(), layer.packed, layer.scales.data(), nullptr, layer.y.data(), n);
+    kernels->linear8(rows, n, k, layer.q, layer.scales.data(), layer.packed, layer.scales.data(), nullptr,
+                     layer.y.data(), n);
     return double{rows} * n * k;
   });
   constexpr size_t words = size_t{96} << 17;  // 96 MiB a thread: more than caches hold
@@ -155,7 +156,9 @@ class Streams {
     for (int s = 0; s < session_.streams(); ++s) {
       for (int at = 0; at < positions_[s];) {
         std::vector<Row> rows;
-        for (; at < positions_[s] && static_cast<int>(rows.size()) < session_.max_rows(); ++at) rows.push_back(row(s, at, false));
+        for (; at < positions_[s] && static_cast<int>(rows.size()) < session_.max_rows(); ++at) {
+          rows.push_back(row(s, at, false));
+        }
         LLMC_TRY(session_.feed(rows, Ask::intervals));
       }
     }
@@ -178,7 +181,9 @@ class Streams {
     }
     LLMC_TRY(session_.feed(rows_, decode_ ? Ask::search : Ask::intervals));
     for (size_t i = 0; i < rows_.size(); ++i) {
-      if (session_.range_error_layer(rows_[i].stream) >= 0) return {Code::range, "the sample drives the model out of its range"};
+      if (session_.range_error_layer(rows_[i].stream) >= 0) {
+        return {Code::range, "the sample drives the model out of its range"};
+      }
       Interval interval;
       if (decode_) {
         session_.found(static_cast<int>(i), &interval);
@@ -212,7 +217,8 @@ class Streams {
   uint64_t random_ = 1;
 };
 
-Status run_streams(Session& session, std::span<const Symbol> text, Symbol start, bool decode, double seconds, Measured* out) {
+Status run_streams(Session& session, std::span<const Symbol> text, Symbol start, bool decode, double seconds,
+                   Measured* out) {
   Streams streams(session, text, start, decode);
   LLMC_TRY(streams.warm());
   LLMC_TRY(streams.step(out));
@@ -225,15 +231,16 @@ Status run_streams(Session& session, std::span<const Symbol> text, Symbol start,
   return {};
 }
 
-Result<Measured> run_threads(Engine& engine, std::span<const Symbol> text, int threads, int streams, bool decode, double seconds) {
+Result<Measured> run_threads(Engine& engine, std::span<const Symbol> text, int threads, int streams, bool decode,
+                             double seconds) {
   std::vector<Measured> parts(threads);
   std::vector<Status> states(threads);
   std::vector<std::thread> pool;
   for (int t = 0; t < threads; ++t) {
     pool.emplace_back([&, t] {
       const Result<std::unique_ptr<Session>> session = engine.make_session(streams);
-      states[t] = session.ok() ? run_streams(**session, text, engine.model().config().start, decode, seconds, &parts[t])
-                               : session.status();
+      const Symbol start = engine.model().config().start;
+      states[t] = session.ok() ? run_streams(**session, text, start, decode, seconds, &parts[t]) : session.status();
     });
   }
   for (std::thread& thread : pool) thread.join();
@@ -249,22 +256,26 @@ Result<Measured> run_threads(Engine& engine, std::span<const Symbol> text, int t
   return sum;
 }
 
-Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol> text, double bytes_per_token, int threads,
-                  const std::vector<int>& sweep, double seconds, ordered_json* rows, bool print) {
+Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol> text, double bytes_per_token,
+                  int threads, const std::vector<int>& sweep, double seconds, ordered_json* rows, bool print) {
   const Cost cost = cost_of(engine.model());
   if (print) {
-    fmt::print("\n{:<8}{:>8}{:>12}{:>10}{:>12}{:>10}{:>10}{:>12}\n", "", "streams", "tokens/s", "KB/s", "GMAC/s", "of peak",
-               "GB/s", "of memory");
+    fmt::print("\n{:<8}{:>8}{:>12}{:>10}{:>12}{:>10}{:>10}{:>12}\n", "", "streams", "tokens/s", "KB/s", "GMAC/s",
+               "of peak", "GB/s", "of memory");
   }
   for (const bool decode : {false, true}) {
-    for (const int streams : sweep) {
+    // Compressing, the rows of a step are the oldest chunk's.
+    for (const int streams : decode ? sweep : std::vector<int>{1}) {
       LLMC_ASSIGN(const Measured m, run_threads(engine, text, threads, streams, decode, seconds));
       const double rate = static_cast<double>(m.tokens) / m.seconds, seen = m.seen / static_cast<double>(m.tokens);
       const double macs = rate * (cost.linear + cost.per_seen * seen);
       // Scoring reads weights and caches once for a block of rows; only decoding can be bound by memory.
       const double bytes = decode ? rate * (cost.weights / streams + cost.kv_seen * seen) : 0;
-      ordered_json row = {{"mode", decode ? "decode" : "score"}, {"streams_per_thread", streams}, {"tokens_per_second", rate},
-                          {"text_bytes_per_second", rate * bytes_per_token}, {"macs_per_second", macs},
+      ordered_json row = {{"mode", decode ? "decode" : "score"},
+                          {"streams_per_thread", streams},
+                          {"tokens_per_second", rate},
+                          {"text_bytes_per_second", rate * bytes_per_token},
+                          {"macs_per_second", macs},
                           {"of_peak", macs / machine.macs}};
       if (decode) {
         row["bytes_per_second"] = bytes;
@@ -283,15 +294,17 @@ Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol
 }
 
 // The native engine's operations one by one, on one thread.
-Status bench_operations(const std::shared_ptr<const Model>& model, std::span<const Symbol> text, int streams, double seconds,
-                        ordered_json* out, bool print) {
+Status bench_operations(const std::shared_ptr<const Model>& model, std::span<const Symbol> text, int decode_streams,
+                        double seconds, ordered_json* out, bool print) {
   LLMC_ASSIGN(const Kernels* const kernels, select_kernels(""));
   const HostWeights weights(model, *kernels, std::make_unique<PlainMemory>());
-  LLMC_ASSIGN(const int context, checked_context(*model, streams, 0));
+  LLMC_ASSIGN(const int context, checked_context(*model, decode_streams, 0));
   for (const bool decode : {false, true}) {
+    const int streams = decode ? decode_streams : 1;
     TimedOps::Seconds times{};
-    auto ops = std::make_unique<TimedOps>(std::make_unique<HostOps>(weights, streams, context, std::make_unique<PlainMemory>()), &times);
-    const auto session = make_forward_session(*model, std::move(ops), streams, context);
+    auto host = std::make_unique<HostOps>(weights, streams, context, std::make_unique<PlainMemory>());
+    const auto session =
+        make_forward_session(*model, std::make_unique<TimedOps>(std::move(host), &times), streams, context);
     Streams loop(*session, text, model->config().start, decode);
     LLMC_TRY(loop.warm());
     times.fill(0);
@@ -326,7 +339,8 @@ Result<std::vector<int>> parse_sweep(const std::string& words) {
     int value = 0;
     const auto [end, error] = std::from_chars(words.data() + at, words.data() + comma, value);
     if (error != std::errc() || end != words.data() + comma || value < 1 || value > 4096) {
-      return Status(Code::usage, "--streams is a list of numbers from 1 to 4096, such as 1,8,64; '" + printable(words) + "' is not");
+      return Status(Code::usage,
+                    "--streams is a list of numbers from 1 to 4096, such as 1,8,64; '" + printable(words) + "' is not");
     }
     sweep.push_back(value);
     at = comma + 1;
@@ -339,14 +353,17 @@ Result<std::vector<int>> parse_sweep(const std::string& words) {
 Status run_bench(Context& context, const Words& words) {
   if (!context.coordinator()) return {};
   OptionSet set("bench", "llmc-batch bench [options]",
-                "Measures a model on this machine: scoring (what compress does) and decoding (what extract does), beside the\n"
-                "best multiply rate and memory bandwidth that this machine shows in the same run.");
+                "Measures a model on this machine: scoring (what compress does) and decoding (what extract does),\n"
+                "beside the best multiply rate and memory bandwidth that the machine shows in the same run.");
   set.group("Bench").add_options()
-      ("model", po::value<std::string>()->default_value("")->value_name("FILE"), "model file; default: the embedded model")
+      ("model", po::value<std::string>()->default_value("")->value_name("FILE"),
+       "model file; default: the embedded model")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"), "auto, torch or native")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads; 0: all cores")
-      ("streams", po::value<std::string>()->default_value("")->value_name("LIST"), "streams of a thread, e.g. 1,8,64; default: 1 and what compress takes")
-      ("text", po::value<std::string>()->default_value("")->value_name("FILE"), "sample of text (its first 1 MiB); default: a built-in one")
+      ("streams", po::value<std::string>()->default_value("")->value_name("LIST"),
+       "streams of a thread in decoding, e.g. 1,8,64; default: 1 and what extract takes")
+      ("text", po::value<std::string>()->default_value("")->value_name("FILE"),
+       "sample of text (its first 1 MiB); default: a built-in one")
       ("seconds", po::value<double>()->default_value(2)->value_name("S"), "for each figure")
       ("json", po::bool_switch(), "as JSON");
   bool done = false;
@@ -359,7 +376,8 @@ Status run_bench(Context& context, const Words& words) {
 
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(set.get<std::string>("model")));
   LLMC_ASSIGN(const std::unique_ptr<Engine> engine, open_engine(set.get<std::string>("engine"), model));
-  const int threads = set.get<int>("threads") ? set.get<int>("threads") : engine->good_sessions() ? engine->good_sessions() : available_cores();
+  int threads = set.get<int>("threads");
+  if (threads == 0) threads = engine->good_sessions() > 0 ? engine->good_sessions() : available_cores();
   std::vector<int> sweep = {1, default_streams(model.get(), threads)};
   if (!set.get<std::string>("streams").empty()) {
     LLMC_ASSIGN(sweep, parse_sweep(set.get<std::string>("streams")));
@@ -375,11 +393,21 @@ Status run_bench(Context& context, const Words& words) {
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(symbols.size());
 
   LLMC_ASSIGN(const Machine machine, measure_machine(threads, std::min(seconds, 1.0), ""));
-  ordered_json out = {{"version", LLMC_VERSION}, {"commit", LLMC_COMMIT}, {"cpu", machine.cpu}, {"cores", machine.cores},
-                      {"engine", engine->name()}, {"model", model->name()}, {"model_sha256", to_hex(model->digest())},
-                      {"parameters", model->parameters()}, {"profile", model->profile()}, {"threads", threads},
-                      {"bytes_per_token", bytes_per_token}, {"peak_macs_per_second", machine.macs},
-                      {"memory_bytes_per_second", machine.bandwidth}, {"rows", ordered_json::array()}, {"operations", nullptr}};
+  ordered_json out = {{"version", LLMC_VERSION},
+                      {"commit", LLMC_COMMIT},
+                      {"cpu", machine.cpu},
+                      {"cores", machine.cores},
+                      {"engine", engine->name()},
+                      {"model", model->name()},
+                      {"model_sha256", to_hex(model->digest())},
+                      {"parameters", model->parameters()},
+                      {"profile", model->profile()},
+                      {"threads", threads},
+                      {"bytes_per_token", bytes_per_token},
+                      {"peak_macs_per_second", machine.macs},
+                      {"memory_bytes_per_second", machine.bandwidth},
+                      {"rows", ordered_json::array()},
+                      {"operations", nullptr}};
   if (!json) {
     fmt::print("llmc-batch {} ({}) on {}, {} cores\n", LLMC_VERSION, LLMC_COMMIT, machine.cpu, machine.cores);
     fmt::print("{} ({}, {:.1f} M parameters), {}, {} threads, {:.2f} bytes a token\n", model->name(), model->profile(),
