@@ -56,7 +56,7 @@ TEST(ReferenceDecoder, GivesBackTheFilesOfASet) {
   spill(in / "a/one.txt", cut("code.txt", 0, 500));
   spill(in / "a/two \xc3\xa9\xff.txt", cut("fra.txt", 300, 250));
   spill(in / "b/empty", "");
-  spill(in / "b/repeated", std::string(3000, 'x'));
+  spill(in / "b/repeated", std::string(3000, '\0'));
   fs::create_directories(in / "c/nothing");
   fs::create_symlink("../a/one.txt", in / "b/link");
   fs::permissions(in / "a/one.txt", fs::perms(0640));

@@ -103,7 +103,7 @@ def decode_shard(shard, wanted, model, parameters, output, streams):
 def find_model(archive, given):
     """The path of the model file: the one given, or one near the archive or this program; its digest is right."""
     here = os.path.dirname(os.path.abspath(__file__))
-    folders = [archive.folder, os.path.dirname(here), os.path.join(here, "..", "..", "models"), "."]
+    folders = [here, archive.folder, os.path.join(archive.folder, "decoder"), os.path.join(here, "..", "..", "models")]
     paths = [given] if given else [os.path.join(folder, name) for folder in folders if os.path.isdir(folder)
                                    for name in sorted(os.listdir(folder)) if name.endswith(".safetensors")]
     digest = None
