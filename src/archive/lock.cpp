@@ -54,6 +54,7 @@ LockHolder this_process() {
   holder.process_start = start_of(holder.pid);
   holder.boot = this_boot();
   if (const char* job = std::getenv("SLURM_JOB_ID")) holder.slurm_job = job;
+  if (const char* restarts = std::getenv("SLURM_RESTART_COUNT")) holder.slurm_restart = std::strtoull(restarts, nullptr, 10);
   const std::time_t now = std::time(nullptr);
   std::tm utc{};
   ::gmtime_r(&now, &utc);
@@ -70,6 +71,7 @@ std::string to_text(const LockHolder& holder) {
   j["process_start"] = holder.process_start;
   j["boot"] = holder.boot;
   j["slurm_job"] = holder.slurm_job;
+  j["slurm_restart"] = holder.slurm_restart;
   j["since"] = holder.since;
   return j.dump(-1, ' ', true, json::error_handler_t::replace) + "\n";
 }
@@ -96,6 +98,7 @@ Result<LockHolder> from_file(const File& file) {
   holder.process_start = number("process_start");
   holder.boot = text("boot");
   holder.slurm_job = text("slurm_job");
+  holder.slurm_restart = number("slurm_restart");
   holder.since = text("since");
   if (holder.host.empty() || holder.pid <= 0) return wrong;
   return holder;
@@ -119,6 +122,10 @@ Result<LockHolder> Lock::read(const fs::path& path) {
 }
 
 bool Lock::is_stale(const LockHolder& holder) {
+  if (!holder.slurm_job.empty()) {
+    const LockHolder here = this_process();
+    if (here.slurm_job == holder.slurm_job && here.slurm_restart > holder.slurm_restart) return true;
+  }
   if (holder.host != this_host()) return false;
   if (!holder.boot.empty() && holder.boot != this_boot()) return true;
   if (::kill(static_cast<pid_t>(holder.pid), 0) != 0 && errno == ESRCH) return true;

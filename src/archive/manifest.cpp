@@ -42,6 +42,15 @@ class Members {
     }
     return at->get<std::string>();
   }
+  bool has(const char* key) const { return object_.contains(key); }
+  double rate(const char* key) {
+    const auto at = object_.find(key);
+    if (at == object_.end() || !at->is_number() || !(at->get<double>() >= 0 && at->get<double>() <= 1)) {
+      fail(key);
+      return 0;
+    }
+    return at->get<double>();
+  }
   void hex(const char* key, std::span<uint8_t> out) {
     if (!from_hex(text(key, out.size() * 2), out)) fail(key);
   }
@@ -73,6 +82,8 @@ std::string Manifest::serialize() const {
   head["chunks"] = chunks;
   head["tokens"] = tokens;
   head["coded_bytes"] = coded_bytes;
+  if (verified) head["verified"] = {{"rate", verified->rate}, {"seed", verified->seed}};
+  if (parity > 0) head["parity"] = parity;
   std::string out = "{\n";
   for (const auto& [key, value] : head.items()) out += "  " + one_line(key) + ": " + one_line(value) + ",\n";
   out += "  \"shards\": [";
@@ -86,10 +97,24 @@ std::string Manifest::serialize() const {
     row["text_bytes"] = s.text_bytes;
     row["entries"] = s.entries;
     row["chunks"] = s.chunks;
+    if (s.parity_bytes) {
+      row["parity_bytes"] = s.parity_bytes;
+      row["parity_sha256"] = to_hex(s.parity);
+    }
     out += separator + ("    " + one_line(row));
     separator = ",\n";
   }
   out += "\n  ],\n";
+  if (!companions.empty()) {
+    out += "  \"companions\": [";
+    separator = "\n";
+    for (const ManifestCompanion& c : companions) {
+      const ordered_json row = {{"file", c.file}, {"bytes", c.bytes}, {"sha256", to_hex(c.sha256)}};
+      out += separator + ("    " + one_line(row));
+      separator = ",\n";
+    }
+    out += "\n  ],\n";
+  }
   const Digest digest = sha256(as_bytes(out));
   return out + std::string(checksum_key) + to_hex(digest) + std::string(checksum_end);
 }
@@ -136,6 +161,13 @@ Result<Manifest> Manifest::parse(ByteView bytes, const std::string& name) {
   m.chunks = in.number("chunks", limit);
   m.tokens = in.number("tokens", limit);
   m.coded_bytes = in.number("coded_bytes", limit);
+  if (in.has("parity")) m.parity = in.rate("parity");
+  if (const auto verified = j.find("verified"); verified != j.end()) {
+    if (!verified->is_object()) return refuse("the manifest is wrong (verified)");
+    Members sample(*verified);
+    m.verified = {sample.rate("rate"), static_cast<uint32_t>(sample.number("seed", 0xFFFFFFFF))};
+    if (!sample.wrong().empty()) in.fail("verified");
+  }
   if (!model_in.wrong().empty()) in.fail("model");
   if (version == 0) in.fail("version");
   if (m.chunk_bytes == 0) in.fail("chunk_bytes");
@@ -143,6 +175,19 @@ Result<Manifest> Manifest::parse(ByteView bytes, const std::string& name) {
   if (shards == j.end() || !shards->is_array() || shards->empty() || shards->size() > max_shards) in.fail("shards");
   if (!in.wrong().empty()) return refuse("the manifest is wrong (" + in.wrong() + ")");
 
+  if (const auto companions = j.find("companions"); companions != j.end()) {
+    if (!companions->is_array() || companions->size() > max_companions) return refuse("the manifest is wrong (companions)");
+    for (const json& row : *companions) {
+      if (!row.is_object()) return refuse("the manifest is wrong (companions)");
+      Members c(row);
+      ManifestCompanion companion;
+      companion.file = c.text("file", 256);
+      companion.bytes = c.number("bytes", limit);
+      c.hex("sha256", companion.sha256);
+      if (!c.wrong().empty() || !is_companion_name(companion.file)) return refuse("the manifest is wrong (companions)");
+      m.companions.push_back(std::move(companion));
+    }
+  }
   uint64_t text_bytes = 0, chunks = 0;
   for (const json& row : *shards) {
     if (!row.is_object()) return refuse("the manifest is wrong (shards)");
@@ -155,6 +200,10 @@ Result<Manifest> Manifest::parse(ByteView bytes, const std::string& name) {
     shard.text_bytes = s.number("text_bytes", limit);
     shard.entries = s.number("entries", max_shard_pieces);
     shard.chunks = static_cast<uint32_t>(s.number("chunks", max_shard_chunks));
+    if (s.has("parity_bytes")) {
+      shard.parity_bytes = s.number("parity_bytes", limit);
+      s.hex("parity_sha256", shard.parity);
+    }
     if (shard.file != shard_name(static_cast<uint32_t>(m.shards.size()))) s.fail("file");
     if (shard.bytes < user_block_bytes) s.fail("bytes");
     if ((shard.text_bytes + m.chunk_bytes - 1) / m.chunk_bytes != shard.chunks) s.fail("chunks");

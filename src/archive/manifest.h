@@ -5,14 +5,22 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "archive/companion.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/status.h"
 
 namespace llmc {
+
+struct VerifiedSample {
+  double rate = 0;  // 0..1
+  uint32_t seed = 0;
+  bool operator==(const VerifiedSample&) const = default;
+};
 
 struct ManifestShard {
   std::string file;  // shard_name() of its place in the list
@@ -22,6 +30,8 @@ struct ManifestShard {
   uint64_t text_bytes = 0;
   uint64_t entries = 0;  // pieces of entries
   uint32_t chunks = 0;
+  uint64_t parity_bytes = 0;  // of its parity file; 0: it has none
+  Digest parity{};            // SHA-256 of that file
 };
 
 struct Manifest {
@@ -37,7 +47,11 @@ struct Manifest {
   uint64_t chunks = 0;
   uint64_t tokens = 0;
   uint64_t coded_bytes = 0;  // sum of all frames
+  // The chunks that were decoded again before they were kept; see commands/sample.h. Nothing: not recorded.
+  std::optional<VerifiedSample> verified;
+  double parity = 0;  // rate of the parity files; 0: there are none
   std::vector<ManifestShard> shards;
+  std::vector<ManifestCompanion> companions;  // files beside the shards; none where made with --bare
 
   std::string serialize() const;
   // Every value and sum is checked. Code::corrupt, with `name` in the message; Code::failure where a

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "archive/format.h"
 #include "archive/reader.h"
@@ -34,7 +35,15 @@ Result<bool> make_folder(const fs::path& path) {
   return made;
 }
 
-bool is_shard_name(const std::string& name) {
+// In the work folder, beside the plan: what decides the set's files and is not in the plan.
+std::string settings_text(const std::optional<VerifiedSample>& verified, double parity) {
+  nlohmann::ordered_json j = {{"verify", verified ? verified->rate : 0}, {"parity", parity}};
+  return j.dump() + "\n";
+}
+
+// shard-000000.h5, or its parity file.
+bool is_shard_name(std::string name) {
+  if (name.ends_with(".parity")) name.resize(name.size() - 7);
   if (name.size() < 15 || name.rfind("shard-", 0) != 0 || name.substr(name.size() - 3) != ".h5") return false;
   return name.find_first_not_of("0123456789", 6) == name.size() - 3;
 }
@@ -48,6 +57,7 @@ SetPaths::SetPaths(const fs::path& output) {
   work = single ? fs::path(out.native() + ".work") : out / ".work";
   lock = work / "lock";
   plan = work / "plan";
+  settings = work / "settings";
   manifest = out / manifest_name;
 }
 
@@ -55,8 +65,21 @@ fs::path SetPaths::shard(uint32_t shard) const { return single ? out : out / sha
 
 Result<Plan> SetWriter::saved_plan(const fs::path& output) { return Plan::load(SetPaths(output).plan); }
 
+Result<SetSettings> SetWriter::saved_settings(const fs::path& output) {
+  const fs::path path = SetPaths(output).settings;
+  LLMC_ASSIGN(const Bytes bytes, read_file(path, 4096));
+  const auto j = nlohmann::json::parse(bytes.begin(), bytes.end(), nullptr, false);
+  const auto rate = [&](const char* key) { return j.is_object() && j.contains(key) && j[key].is_number() ? j[key].get<double>() : -1; };
+  const SetSettings settings{rate("verify"), rate("parity")};
+  if (settings.verify >= 0 && settings.parity >= 0) return settings;
+  return Status(Code::corrupt, shown(path) + ": is not what an unfinished set has there");
+}
+
 Result<std::unique_ptr<SetWriter>> SetWriter::open(const fs::path& output, Plan plan, const SetOptions& options) {
   std::unique_ptr<SetWriter> set(new SetWriter(output));
+  set->verified_ = options.verified;
+  set->parity_ = options.parity;
+  set->companions_ = options.companions;
   if (set->paths_.out.empty()) return Status(Code::usage, "the output needs a name");
   if (set->paths_.single && plan.shards().size() != 1) {
     return Status(Code::usage, shown(output) + ": one .h5 file holds one shard, the plan has " +
@@ -117,6 +140,10 @@ Status SetWriter::look_for_finished(const SetOptions& options) {
     if (manifest.ok()) found = manifest->plan;
   }
   finished_ = found == plan_->digest();
+  const fs::path parity = parity_path(paths_.single ? paths_.out : paths_.manifest);
+  if (finished_ && options.mode == SetMode::resume && parity_ > 0 && !fs::exists(parity, error)) {
+    return {Code::failure, shown(paths_.out) + ": is finished, and was made without parity (--force makes it anew)"};
+  }
   if (options.mode == SetMode::create) {
     return {Code::failure, shown(paths_.out) + ": exists already (--force replaces it)"};
   }
@@ -130,7 +157,10 @@ Status SetWriter::look_for_finished(const SetOptions& options) {
 // What an earlier archive left. Only names that are ours are touched.
 Status SetWriter::remove_old() {
   if (!paths_.single) {
+    const auto old_manifest = Manifest::load(paths_.manifest);
     LLMC_TRY(remove_file(paths_.manifest));
+    if (old_manifest.ok()) LLMC_TRY(remove_companions(paths_.out, old_manifest->companions));
+    LLMC_TRY(remove_file(parity_path(paths_.manifest)));
     LLMC_TRY(sync_directory(paths_.out));
     std::error_code error;
     std::vector<fs::path> old;
@@ -151,8 +181,9 @@ Status SetWriter::check_no_strangers() const {
   std::error_code error;
   for (const auto& item : fs::directory_iterator(paths_.out, error)) {
     const std::string name = item.path().filename();
-    if (name == ".work") continue;
+    if (name == ".work" || is_companion_path(item.path())) continue;
     if (is_shard_name(name)) {
+      if (name.ends_with(".parity")) continue;
       auto block = ShardFile::read_block(item.path());
       if (block.ok() && block->plan == plan_->digest()) continue;
     }
@@ -175,8 +206,10 @@ Status SetWriter::prepare(const SetOptions& options) {
   if (saved.ok()) {
     resumed_ = true;
     LLMC_TRY(plan_->check_same_as(*saved));
+    LLMC_TRY(check_settings());
   } else if (saved.status().code() == Code::missing) {
     LLMC_TRY(check_no_strangers());
+    LLMC_TRY(write_file_atomic(paths_.settings, as_bytes(settings_text(verified_, parity_))));
     LLMC_TRY(plan_->save(paths_.plan));
   } else {
     return saved.status();
@@ -189,6 +222,19 @@ Status SetWriter::prepare(const SetOptions& options) {
   return adopt_shards();
 }
 
+// What the manifest will say of the whole set must have held from its begin on.
+Status SetWriter::check_settings() const {
+  auto saved = read_file(paths_.settings, 4096);
+  if (!saved.ok()) {
+    return {Code::failure, shown(paths_.work) + ": the interrupted run has no settings file; --force starts anew"};
+  }
+  if (as_text(*saved) == settings_text(verified_, parity_)) return {};
+  std::string was(as_text(*saved));
+  while (!was.empty() && was.back() == '\n') was.pop_back();
+  return {Code::failure, shown(paths_.out) + ": was begun with other settings (" + printable(was) +
+                             "); give --verify and --parity as then, or --force to start anew"};
+}
+
 // Finds what is committed, and what is still to come.
 Status SetWriter::adopt_shards() {
   const size_t count = plan_->shards().size();
@@ -196,6 +242,7 @@ Status SetWriter::adopt_shards() {
   seeds_.assign(count, 0);
   digests_left_.assign(count, 0);
   file_digests_.resize(count);
+  parities_.resize(count);
   for (size_t p = 0; p < plan_->pieces().size(); ++p) {
     const Piece& piece = plan_->pieces()[p];
     if (plan_->has_digest(piece) && !spool_->digest(p)) ++digests_left_[piece.shard];
@@ -295,11 +342,44 @@ Status SetWriter::commit(uint32_t shard) {
     (void)remove_file(temporary);
     return written.status();
   }
+  // First the parity, since the shard's own rename commits it.
+  if (parity_ > 0) {
+    ParityFileFacts facts;
+    LLMC_TRY(place_parity(temporary, paths_.shard(shard), &facts));
+    parities_[shard] = facts;
+  }
   LLMC_TRY(rename_durable(temporary, paths_.shard(shard)));
+  if (parity_ == 0) LLMC_TRY(remove_file(parity_path(paths_.shard(shard))));  // of what stood there before
   committed_[shard] = true;
   seeds_[shard] = contents.seed;
   file_digests_[shard] = written->file;
   return spool_->drop(shard);
+}
+
+// The parity of `made`, which is or will be `file`, takes its place.
+Status SetWriter::place_parity(const fs::path& made, const fs::path& file, ParityFileFacts* facts) {
+  const fs::path temporary = paths_.work / "parity.tmp";
+  auto written = write_parity(made, parity_, temporary);
+  if (!written.ok()) {
+    (void)remove_file(temporary);
+    return written.status();
+  }
+  LLMC_TRY(fault_point("archive.parity"));
+  LLMC_TRY(rename_durable(temporary, parity_path(file)));
+  *facts = *written;
+  return {};
+}
+
+Result<Digest> SetWriter::hash_file(const File& file, uint64_t bytes) const {
+  Sha256 hash;
+  Bytes buffer(1u << 20);
+  for (uint64_t at = 0; at < bytes;) {
+    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
+    LLMC_TRY(file.read_at(at, part));
+    hash.update(part);
+    at += part.size();
+  }
+  return hash.finish();
 }
 
 Result<SetSummary> SetWriter::finish() {
@@ -341,6 +421,8 @@ Result<SetSummary> SetWriter::commit_set() {
   m.shard_bytes = plan_->options().shard_bytes;
   m.entries = plan_->entries().size();
   m.text_bytes = plan_->text_size();
+  m.verified = verified_;
+  m.parity = parity_;
   m.chunks = plan_->chunks();
   ContentDigest content;
   SetSummary summary;
@@ -358,17 +440,19 @@ Result<SetSummary> SetWriter::commit_set() {
     row.chunks = file.block().chunks;
     if (!paths_.single) {
       if (!file_digests_[s]) {
-        Sha256 hash;
-        Bytes buffer(1u << 20);
-        for (uint64_t at = 0; at < row.bytes;) {
-          const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), row.bytes - at));
-          LLMC_TRY(file.file().read_at(at, part));
-          hash.update(part);
-          at += part.size();
-        }
-        file_digests_[s] = hash.finish();
+        LLMC_ASSIGN(file_digests_[s], hash_file(file.file(), row.bytes));
       }
       row.sha256 = *file_digests_[s];
+    }
+    if (parity_ > 0) {
+      if (!parities_[s]) {
+        ParityFileFacts facts;
+        LLMC_TRY(place_parity(paths_.shard(s), paths_.shard(s), &facts));
+        parities_[s] = facts;
+      }
+      row.parity_bytes = parities_[s]->bytes;
+      row.parity = parities_[s]->sha256;
+      summary.parity_bytes += row.parity_bytes;
     }
     for (const IndexEntry& e : file.index().entries) content.add(e);
     for (const IndexChunk& c : file.index().chunks) {
@@ -385,8 +469,14 @@ Result<SetSummary> SetWriter::commit_set() {
   summary.text_bytes = m.text_bytes;
   summary.coded_bytes = m.coded_bytes;
   summary.content = m.content;
+  summary.file_bytes += summary.parity_bytes;
   if (paths_.single) return summary;
 
+  if (companions_) {
+    LLMC_ASSIGN(const std::vector<Companion> companions, companions_(*plan_, summary.file_bytes));
+    LLMC_ASSIGN(m.companions, write_companions(paths_.out, companions));
+    for (const ManifestCompanion& c : m.companions) summary.companion_bytes += c.bytes;
+  }
   const std::string text = m.serialize();
   // What a reader would refuse must not be committed.
   if (auto parsed = Manifest::parse(as_bytes(text), shown(paths_.manifest)); !parsed.ok()) return parsed.status();
@@ -395,6 +485,12 @@ Result<SetSummary> SetWriter::commit_set() {
   LLMC_TRY(file.write(as_bytes(text)));
   LLMC_TRY(file.sync());
   LLMC_TRY(file.close());
+  if (parity_ > 0) {
+    ParityFileFacts facts;
+    LLMC_TRY(place_parity(temporary, paths_.manifest, &facts));
+    summary.parity_bytes += facts.bytes;
+    summary.file_bytes += facts.bytes;
+  }
   LLMC_TRY(fault_point("archive.manifest"));
   LLMC_TRY(rename_durable(temporary, paths_.manifest));
   summary.file_bytes += text.size();

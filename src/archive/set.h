@@ -14,8 +14,10 @@
 #include <optional>
 #include <vector>
 
+#include "archive/companion.h"
 #include "archive/lock.h"
 #include "archive/manifest.h"
+#include "archive/parity.h"
 #include "archive/shard_writer.h"
 #include "archive/spool.h"
 #include "plan/plan.h"
@@ -27,7 +29,7 @@ struct SetPaths {
   std::filesystem::path shard(uint32_t shard) const;
 
   bool single;  // one .h5 file
-  std::filesystem::path out, work, lock, plan, manifest;
+  std::filesystem::path out, work, lock, plan, settings, manifest;
 };
 
 enum class SetMode {
@@ -39,14 +41,25 @@ enum class SetMode {
 struct SetOptions {
   SetMode mode = SetMode::create;
   bool break_lock = false;
+  std::optional<VerifiedSample> verified;  // for the manifest
+  double parity = 0;                       // rate of the parity files (parity.h); 0: none
+  MakeCompanions companions;               // files beside the shards of a set; null: none
   SpoolOptions spool;
+};
+
+// What decides a set beside its plan; kept with the plan while the set is made.
+struct SetSettings {
+  double verify = 0, parity = 0;  // rates
+  bool operator==(const SetSettings&) const = default;
 };
 
 struct SetSummary {
   uint64_t shards = 0, chunks = 0, tokens = 0;
   uint64_t text_bytes = 0;
   uint64_t coded_bytes = 0;  // frames
-  uint64_t file_bytes = 0;   // shard files and manifest
+  uint64_t file_bytes = 0;   // shard files, manifest and parity
+  uint64_t parity_bytes = 0;
+  uint64_t companion_bytes = 0;  // not in file_bytes
   Digest content{};
 };
 
@@ -59,6 +72,7 @@ class SetWriter {
                                                  const SetOptions& options = {});
   // The plan of an unfinished job: Code::missing where there is none.
   static Result<Plan> saved_plan(const std::filesystem::path& output);
+  static Result<SetSettings> saved_settings(const std::filesystem::path& output);
 
   const Plan& plan() const { return *plan_; }
   // A finished archive of this plan was found: nothing is to be done.
@@ -86,6 +100,8 @@ class SetWriter {
   // Commits what is complete, then the set, and removes the work folder. Code::partial where chunks
   // or digests are missing: then what is there stays for a later run.
   Result<SetSummary> finish();
+  // Somebody else has put finished shards of this plan in their places: takes them as they are.
+  Status look_again() { return adopt_shards(); }
   // Gives up: removes the work folder if nothing of value is in it (no frame, no shard).
   Status discard_if_empty();
 
@@ -104,6 +120,9 @@ class SetWriter {
   Status commit_if_complete(uint32_t shard);
   Result<SetSummary> commit_set();
   Result<SetSummary> summarize() const;
+  Status check_settings() const;
+  Status place_parity(const std::filesystem::path& made, const std::filesystem::path& file, ParityFileFacts* facts);
+  Result<Digest> hash_file(const File& file, uint64_t bytes) const;
   Status remove_work();
   void undo_folders();
 
@@ -115,6 +134,10 @@ class SetWriter {
   std::vector<uint32_t> seeds_;         // of committed shards
   std::vector<uint32_t> digests_left_;  // per shard
   std::vector<std::optional<Digest>> file_digests_;  // of shards that this run wrote
+  std::vector<std::optional<ParityFileFacts>> parities_;  // the same
+  std::optional<VerifiedSample> verified_;
+  double parity_ = 0;
+  MakeCompanions companions_;
   bool finished_ = false;
   bool resumed_ = false;
   bool made_out_ = false;

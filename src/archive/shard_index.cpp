@@ -272,6 +272,37 @@ Result<ShardIndex> ShardIndex::parse(ByteView plain, const UserBlock& block, con
   return index;
 }
 
+// The columns up to the sizes, and no further.
+std::optional<uint64_t> ShardIndex::text_bytes_of(ByteView plain) {
+  ByteReader in(plain);
+  (void)in.string();
+  (void)in.string();
+  (void)in.varint();
+  (void)in.varint();
+  const uint64_t count = in.varint();
+  if (!in.ok() || count > in.left() / min_entry_bytes || count > max_shard_pieces) return std::nullopt;
+  const ByteView kinds = in.bytes(count);
+  for (uint64_t i = 0; i < count; ++i) {
+    (void)in.varint();
+    (void)in.string();
+  }
+  for (uint64_t i = 0; i < 2 * count; ++i) (void)in.varint();  // modes and times
+  std::vector<uint64_t> sizes(count);
+  for (uint64_t i = 0; i < count; ++i) {
+    if ((kinds[i] & 3) == 0) sizes[i] = in.varint();
+  }
+  uint64_t sum = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    if (kinds[i] & 128) {
+      (void)in.varint();
+      sizes[i] = in.varint();
+    }
+    if (sizes[i] > (uint64_t{1} << 62) - sum) return std::nullopt;
+    sum += sizes[i];
+  }
+  return in.ok() ? std::optional(sum) : std::nullopt;
+}
+
 std::pair<size_t, size_t> ShardIndex::entries_in(uint64_t begin, uint64_t end) const {
   const auto ends_before = [&](const IndexEntry& e) { return e.shard_offset + e.size <= begin; };
   const auto starts_before = [&](const IndexEntry& e) { return e.shard_offset < end; };

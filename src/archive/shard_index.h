@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ struct ShardIndex {
   // against the block and the file's length: Code::corrupt, with `name` in the message.
   static Result<ShardIndex> unpack(ByteView stored, const UserBlock& block, const std::string& name);
   static Result<ShardIndex> parse(ByteView plain, const UserBlock& block, const std::string& name);
+
+  // The sum of the pieces' sizes, for whoever has lost the block; nothing where this is no index.
+  static std::optional<uint64_t> text_bytes_of(ByteView plain);
 
   // Entries with text in [begin, end) of the shard's text: their range of indexes.
   std::pair<size_t, size_t> entries_in(uint64_t begin, uint64_t end) const;

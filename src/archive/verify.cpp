@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "archive/companion.h"
 #include "archive/format.h"
+#include "archive/parity.h"
 #include "archive/reader.h"
 #include "archive/shard_file.h"
 
@@ -150,28 +152,77 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
   return {};
 }
 
+namespace {
+
+// `damaged`: findings about `file` were made. `expected`: bytes and digest that the manifest states.
+void verify_parity(const fs::path& file, bool damaged, const ManifestShard* expected, std::optional<uint32_t> shard,
+                   VerifyReport* report) {
+  const fs::path parity = parity_path(file);
+  std::error_code error;
+  const bool stated = expected && expected->parity_bytes > 0;
+  if (!stated && !fs::exists(parity, error)) return;
+  ++report->parity_files;
+  auto found = [&](const fs::path& where, const std::string& message) {
+    Finding finding;
+    finding.file = where;
+    finding.shard = shard;
+    finding.message = message;
+    report->findings.push_back(std::move(finding));
+  };
+  const auto state = examine_parity(file, parity);
+  if (!state.ok()) {
+    found(parity, state.status().code() == Code::missing ? "this parity file is missing" : "this parity file cannot be used");
+    if (damaged) ++report->beyond_repair;
+    return;
+  }
+  if (!damaged && !state->file_sound) {
+    found(parity, "this is the parity of another file");
+    return;
+  }
+  if (!state->parity_sound) found(parity, "this parity file is damaged; 'repair' makes it anew");
+  if (!damaged) return;
+  ++(state->possible() ? report->repairable : report->beyond_repair);
+  found(file, (state->possible() ? "can be repaired: " : "cannot be repaired: ") + state->describe());
+}
+
+}  // namespace
+
 Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& stop) {
   VerifyReport report;
   auto opened = ArchiveReader::open(path);
   if (!opened.ok()) {
     if (opened.status().code() != Code::corrupt) return opened.status();
     std::error_code error;
-    if (fs::is_regular_file(path, error)) {
-      LLMC_TRY(verify_shard(path, nullptr, nullptr, 0, stop, &report));
-    }
+    const bool single = fs::is_regular_file(path, error);
+    if (single) LLMC_TRY(verify_shard(path, nullptr, nullptr, 0, stop, &report));
     if (report.findings.empty() && !report.stopped) {
       Finding finding;
       finding.file = path;
       finding.message = opened.status().message();
       report.findings.push_back(std::move(finding));
     }
+    verify_parity(single ? path : path / manifest_name, true, nullptr, {}, &report);
     return report;
   }
   ArchiveReader& reader = *opened;
   const Manifest* manifest = reader.manifest();
   for (uint32_t s = 0; s < reader.shards().size() && !report.stopped; ++s) {
     const ManifestShard* row = manifest ? &manifest->shards[s] : nullptr;
+    const size_t before = report.findings.size();
     LLMC_TRY(verify_shard(reader.shards()[s].path, row, manifest, s, stop, &report));
+    if (report.stopped) break;
+    const auto number = manifest ? std::optional(s) : std::nullopt;
+    verify_parity(reader.shards()[s].path, report.findings.size() > before, row, number, &report);
+  }
+  if (manifest && !report.stopped) verify_parity(path / manifest_name, false, nullptr, {}, &report);
+  if (manifest && !report.stopped) {
+    LLMC_ASSIGN(const std::vector<std::string> wrong, check_companions(path, manifest->companions));
+    for (const std::string& message : wrong) {
+      Finding finding;
+      finding.file = path;
+      finding.message = message + "; the archive itself does not need this file";
+      report.findings.push_back(std::move(finding));
+    }
   }
   if (!manifest || !report.sound()) return report;
 

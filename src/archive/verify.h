@@ -34,6 +34,9 @@ struct VerifyReport {
   uint64_t shards = 0;  // looked at
   uint64_t chunks = 0;  // frames whose CRC was checked
   uint64_t bytes = 0;   // hashed
+  // Of damaged files with a parity file beside them: how many of them it can bring back, and the rest.
+  uint64_t repairable = 0, beyond_repair = 0;
+  uint64_t parity_files = 0;  // looked at
   bool stopped = false; // by `stop`: what was not reached is not claimed
 
   bool sound() const { return findings.empty() && !stopped; }
@@ -49,6 +52,9 @@ Status verify_shard(const std::filesystem::path& path, const ManifestShard* expe
 
 // A set or a file. Code::missing where there is none. Beyond single shards, entries that are cut
 // over shards must join, and the content digest must be the manifest's.
+//
+// Parity files are checked too, and where a file is damaged its parity is asked whether it can bring it
+// back: a finding of its own for each file says so.
 Result<VerifyReport> verify_archive(const std::filesystem::path& path, const StopRequest& stop = {});
 
 }  // namespace llmc

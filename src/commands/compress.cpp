@@ -1,11 +1,12 @@
-// compress INPUT... -o OUT: scan -> plan -> code on all ranks -> set.
+// compress INPUT... -o OUT: scan -> plan -> code on all ranks -> set. With --plan: from a saved plan, all of it or a part.
 #include <cstdio>
 #include <filesystem>
 
 #include "base/log.h"
+#include "commands/archive_options.h"
+#include "commands/companions.h"
 #include "commands/compress_job.h"
 #include "commands/compute.h"
-#include "corpus/scan.h"
 
 namespace llmc {
 
@@ -16,91 +17,80 @@ namespace {
 
 struct CompressOptions {
   Words inputs;
+  std::string plan;  // path of a saved one, instead of inputs
+  ShardList shards;  // of the plan
   std::string output;
-  CodecParameters parameters;
+  ArchiveOptions archive;
   Sample verify;
-  PlanOptions plan;
-  ScanOptions scan;
-  bool force = false, resume = false;
+  double parity = 0;
+  bool force = false, resume = false, break_lock = false, bare = false, with_model = false;
   ComputeOptions compute;
 };
 
 void add_options(OptionSet& set) {
   set.positional("input", -1);
-  set.group("Archive").add_options()
+  auto& archive = set.group("Archive");
+  archive.add_options()
       ("output,o", po::value<std::string>()->value_name("OUT"), "OUT.h5: one shard file; any other name: a folder with a set of shards")
-      ("codec", po::value<std::string>()->default_value("range")->value_name("NAME"), "range, mix, rank, zstd or stored")
-      ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
-       "plain bytes that are coded alone: smaller gives finer access, larger fewer bytes")
-      ("shard", po::value<ByteSize>()->default_value(ByteSize{256u << 20}, "256M")->value_name("SIZE"), "plain bytes of a shard file")
-      ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "tokens that the model sees at once; 0: all it can")
-      ("carry", po::value<int>()->default_value(-1)->value_name("TOKENS"), "tokens that the next window starts with; -1: the default of a quarter")
+      ("plan", po::value<std::string>()->value_name("PLAN"), "instead of inputs: what 'llmc-batch plan' saved, with all that decides the archive")
+      ("shards", po::value<std::string>()->value_name("A-B"),
+       "only these shards of the plan (or 2/16: the second of sixteen equal parts) for 'llmc-batch merge'");
+  add_archive_options(archive);
+  archive.add_options()
       ("verify", po::value<std::string>()->default_value("1%")->value_name("RATE"), "chunks that another worker (alone: another engine) decodes before they are kept: a percentage, all or none")
+      ("parity", po::value<std::string>()->value_name("RATE"), "also write parity files, such as 2%, with which 'repair' brings back damaged bytes")
+      ("bare", po::bool_switch(), "a set without README, documents, decoder and copy of the model")
+      ("with-model", po::bool_switch(), "copy the model into the set whatever its size and licence")
       ("resume", po::bool_switch(), "go on with an interrupted run; a finished archive of the same plan is success")
+      ("break-lock", po::bool_switch(), "take the output over from a process on another host that no longer runs")
       ("force,f", po::bool_switch(), "replace OUT, and give up an interrupted run that stands in the way");
-  set.group("Inputs").add_options()
-      ("documents", po::value<std::string>()->default_value("files")->value_name("RULE"),
-       "files (members of tar and zip, records of WARC), lines, or records (also lines of *.jsonl)")
-      ("unpack", po::bool_switch(), "archive the plain bytes of .gz and .zst inputs")
-      ("include", po::value<Words>()->composing()->value_name("GLOB"), "only names that match, or lie in a folder that matches")
-      ("exclude", po::value<Words>()->composing()->value_name("GLOB"), "leave out names that match, and all below them");
+  add_input_options(set);
   add_compute_options(set);
+}
+
+// With a saved plan, all that decides the archive stands in it.
+Status read_plan_options(const OptionSet& set, CompressOptions* o) {
+  if (set.given("shards")) {
+    if (o->plan.empty()) return {Code::usage, "--shards goes with --plan: 'llmc-batch plan' saves one"};
+    if (o->output.ends_with(".h5")) return {Code::usage, "--shards makes a folder, not one .h5 file"};
+    LLMC_ASSIGN(o->shards, parse_shard_list(set.get<std::string>("shards"), "--shards"));
+    if (o->shards.numbers.size() > 1) return {Code::usage, "--shards is one range such as 3-5, or a part such as 2/16"};
+  }
+  if (o->plan.empty()) return {};
+  if (!o->inputs.empty()) return {Code::usage, "compress: inputs and --plan exclude each other"};
+  for (const char* name : {"codec", "chunk", "shard", "window", "carry", "documents", "unpack", "include", "exclude"}) {
+    if (set.given(name)) return {Code::usage, std::string("--") + name + " does not go with --plan: it stands in the plan"};
+  }
+  return {};
 }
 
 Result<CompressOptions> read_options(const OptionSet& set) {
   CompressOptions o;
   LLMC_ASSIGN(o.compute, compute_options(set));
   o.inputs = set.words();
-  if (o.inputs.empty()) return Status(Code::usage, "compress: no input given");
+  if (set.given("plan")) o.plan = set.get<std::string>("plan");
+  if (o.inputs.empty() && o.plan.empty()) return Status(Code::usage, "compress: no input given");
   if (!set.given("output")) return Status(Code::usage, "compress: -o OUT is missing");
   o.output = set.get<std::string>("output");
   while (o.output.size() > 1 && o.output.back() == '/') o.output.pop_back();
-  LLMC_ASSIGN(o.parameters.codec, codec_from_name(set.get<std::string>("codec")));
+  LLMC_ASSIGN(o.archive, read_archive_options(set, o.output));
+  LLMC_TRY(read_plan_options(set, &o));
   LLMC_ASSIGN(o.verify.rate, Sample::parse_rate(set.get<std::string>("verify"), "--verify"));
-  const uint64_t chunk = set.get<ByteSize>("chunk").bytes;
-  if (chunk == 0 || chunk > max_plan_chunk_bytes) return Status(Code::usage, "--chunk is 1 byte to 1G");
-  o.plan.chunk_bytes = static_cast<uint32_t>(chunk);
-  o.plan.shard_bytes = set.get<ByteSize>("shard").bytes;
-  if (o.plan.shard_bytes < chunk) return Status(Code::usage, "--shard must not be smaller than --chunk");
-  if (o.output.ends_with(".h5")) {
-    if (set.given("shard")) return Status(Code::usage, "--shard and an output ending in .h5 exclude each other: that is one shard");
-    o.plan.shard_bytes = 0;
+  if (set.given("parity")) {
+    LLMC_ASSIGN(o.parity, Sample::parse_rate(set.get<std::string>("parity"), "--parity"));
+    if (set.get<std::string>("parity") == "all") return Status(Code::usage, "--parity is a percentage such as 2%");
   }
-  const std::string rule = set.get<std::string>("documents");
-  if (rule == "files") o.scan.rule = DocumentRule::files;
-  else if (rule == "lines") o.scan.rule = DocumentRule::lines;
-  else if (rule == "records") o.scan.rule = DocumentRule::records;
-  else return Status(Code::usage, "--documents is files, lines or records, not '" + rule + "'");
-  o.scan.unpack = set.get<bool>("unpack");
-  if (set.given("include")) o.scan.include = set.get<Words>("include");
-  if (set.given("exclude")) o.scan.exclude = set.get<Words>("exclude");
   o.resume = set.get<bool>("resume");
   o.force = set.get<bool>("force");
+  o.break_lock = set.get<bool>("break-lock");
+  o.bare = set.get<bool>("bare");
+  o.with_model = set.get<bool>("with-model");
+  if (o.bare && o.with_model) return Status(Code::usage, "--bare and --with-model exclude each other");
+  if (o.with_model && o.output.ends_with(".h5")) {
+    return Status(Code::usage, "--with-model needs a set: one .h5 file has no room for a copy of the model");
+  }
   if (o.resume && o.force) return Status(Code::usage, "--resume and --force exclude each other");
-  const bool modelled = o.parameters.codec != Codec::zstd && o.parameters.codec != Codec::stored;
-  for (const char* name : {"model", "engine", "window", "carry"}) {
-    if (!modelled && set.given(name)) {
-      return Status(Code::usage, std::string("--codec ") + codec_name(o.parameters.codec) + " uses no model: --" + name + " does not go with it");
-    }
-  }
   return o;
-}
-
-// Measured (docs/RESULTS.md): a quarter of the window is the best trade of bytes for time.
-int default_carry(int window) { return window / 4; }
-
-// Window and carry as they will stand in the archive: nothing is left to a default of a later version.
-Status fix_windows(const OptionSet& set, const Model& model, CodecParameters* parameters) {
-  const int context = model.config().context;
-  const int window = set.get<int>("window") ? set.get<int>("window") : context;
-  if (window < 2 || window > context) {
-    return {Code::usage, "--window is 2 to " + std::to_string(context) + " tokens for model " + model.name()};
-  }
-  const int carry = set.get<int>("carry") < 0 ? default_carry(window) : set.get<int>("carry");
-  if (carry + 1 > window) return {Code::usage, "--carry must be smaller than the window"};
-  parameters->window = static_cast<uint32_t>(window);
-  parameters->carry = static_cast<uint32_t>(carry);
-  return {};
 }
 
 void print_summary(const Plan& plan, const CompressJob::Totals& totals, const SetSummary& summary, const std::string& output) {
@@ -113,10 +103,14 @@ void print_summary(const Plan& plan, const CompressJob::Totals& totals, const Se
   std::printf("%s: %zu entries, %llu bytes -> %llu bytes", output.c_str(), plan.entries().size(),
               static_cast<unsigned long long>(plan.text_size()), static_cast<unsigned long long>(summary.file_bytes));
   if (plain > 0) std::printf(" (%.3f bits per byte, %.2f times smaller)", 8 * archive / plain, plain / archive);
+  if (summary.companion_bytes) {
+    std::printf("; beside it %llu bytes of README, documents, decoder and model", static_cast<unsigned long long>(summary.companion_bytes));
+  }
   std::printf("\n%zu shard%s; chunks: %s; %llu decoded again", plan.shards().size(), plan.shards().size() == 1 ? "" : "s",
               codecs.empty() ? "none" : codecs.c_str(), static_cast<unsigned long long>(totals.checked_chunks));
   if (totals.kept_chunks) std::printf("; %llu from an earlier run", static_cast<unsigned long long>(totals.kept_chunks));
   std::printf("\n");
+  if (summary.parity_bytes) std::printf("  %llu bytes of these are parity\n", static_cast<unsigned long long>(summary.parity_bytes));
   for (const auto& [who, count] : totals.checked_by) {
     std::printf("  %llu by %s\n", static_cast<unsigned long long>(count), who.c_str());
   }
@@ -125,10 +119,12 @@ void print_summary(const Plan& plan, const CompressJob::Totals& totals, const Se
 
 // All that is not in the spool yet, on all ranks.
 Status code_text(Context& context, const CompressOptions& o, const JobSetup& setup, std::shared_ptr<const Model> model,
-                 CompressJob& job, SetWriter& writer, std::vector<std::string>* names, bool* started) {
+                 CompressJob& job, ShardRange shards, SetWriter& writer, std::vector<std::string>* names, bool* started) {
   const Plan& plan = writer.plan();
-  JobSize size{"compress", plan.chunks(), plan.text_size(), 0, 0, false};
-  for (uint32_t shard = 0; shard < plan.shards().size(); ++shard) {
+  JobSize size{"compress", 0, 0, 0, 0, false};
+  for (uint32_t shard = shards.first; shard < shards.end; ++shard) {
+    size.tasks += plan.shard_chunks(shard);
+    size.bytes += plan.shards()[shard].text_size;
     for (uint32_t chunk = 0; chunk < plan.shard_chunks(shard); ++chunk) {
       if (writer.have(shard, chunk)) {
         ++size.tasks_before;
@@ -143,57 +139,97 @@ Status code_text(Context& context, const CompressOptions& o, const JobSetup& set
   LLMC_TRY(status);
   for (const std::string& failure : job.totals().failures) log::error("{}", failure);
   if (job.totals().failures.empty()) return {};
-  return {Code::partial, std::to_string(job.totals().failures.size()) + " of " + std::to_string(plan.chunks()) +
+  return {Code::partial, std::to_string(job.totals().failures.size()) + " of " + std::to_string(size.tasks) +
                              " chunks failed; the rest is kept, run the same command again"};
 }
 
+// The plan, made or loaded, and what coding by it takes.
+Result<Plan> prepare(CompressOptions& o, std::shared_ptr<const Model>* model, JobSetup* setup, size_t* problems) {
+  std::optional<Plan> plan;
+  if (o.plan.empty()) {
+    LLMC_ASSIGN(*model, complete_plan_options(o.compute.model, &o.archive));
+    o.archive.scan.stdin_copy = o.output + ".stdin";
+    o.archive.scan.reuse_stdin_copy = o.resume;
+    o.archive.scan.skip = {o.output, o.output + ".work", o.archive.scan.stdin_copy};
+    LLMC_ASSIGN(plan, make_plan(o.inputs, o.archive, problems));
+  } else {
+    Result<Plan> loaded = Plan::load(o.plan);
+    if (loaded.status().code() == Code::missing) return Status(Code::failure, loaded.status().message());
+    LLMC_TRY(loaded.status());
+    plan = *std::move(loaded);
+    LLMC_ASSIGN(o.archive.parameters, CodecParameters::parse(plan->options().parameters));
+    if (plan->options().model != Digest{}) {
+      LLMC_ASSIGN(*model, open_model_for(o.compute.model, plan->options().model, plan->options().model_name));
+    }
+  }
+  setup->model = plan->options().model;
+  setup->model_name = plan->options().model_name;
+  setup->parameters = o.archive.parameters;
+  return *std::move(plan);
+}
+
+Result<ShardRange> wanted_shards(const ShardList& list, const Plan& plan) {
+  const auto count = static_cast<uint32_t>(plan.shards().size());
+  if (list.all()) return ShardRange{0, count};
+  if (list.parts) return list.part_of(count);
+  const auto [first, last] = list.numbers.front();
+  if (last >= count) {
+    return Status(Code::usage, "the plan has shards 0 to " + std::to_string(count - 1) + ", not " + std::to_string(last));
+  }
+  return ShardRange{first, last + 1};
+}
+
+// A part stays an unfinished set; its work folder is what merge reads the plan from.
+Status finish_part(const CompressOptions& o, ShardRange shards, const SetWriter& writer) {
+  for (uint32_t s = shards.first; s < shards.end; ++s) {
+    if (!writer.committed(s)) return {Code::failure, o.output + ": shard " + std::to_string(s) + " is not there after all"};
+  }
+  if (o.compute.quiet) return {};
+  const size_t count = writer.plan().shards().size();
+  if (shards.empty()) {
+    std::printf("%s: this part has no shards: the plan has %zu\n", o.output.c_str(), count);
+  } else {
+    std::printf("%s: shards %u to %u of 0 to %zu are complete; 'llmc-batch merge' makes a set of all parts\n",
+                o.output.c_str(), shards.first, shards.end - 1, count - 1);
+  }
+  return {};
+}
+
 // The coordinator's whole course. *started: run_job has been reached, the workers know.
-Status compress(Context& context, const OptionSet& set, CompressOptions& o, bool* started) {
+Status compress(Context& context, CompressOptions& o, bool* started) {
   std::shared_ptr<const Model> model;
   JobSetup setup;
-  if (o.parameters.codec != Codec::zstd && o.parameters.codec != Codec::stored) {
-    LLMC_ASSIGN(model, open_model(o.compute.model));
-    LLMC_TRY(fix_windows(set, *model, &o.parameters));
-    setup.model = model->digest();
-    setup.model_name = model->name();
-  }
-  setup.parameters = o.parameters;
-  o.plan.parameters = o.parameters.serialize();
-  o.plan.model = setup.model;
-  o.plan.model_name = setup.model_name;
-
-  o.scan.stdin_copy = o.output + ".stdin";
-  o.scan.reuse_stdin_copy = o.resume;
-  o.scan.skip = {o.output, o.output + ".work", o.scan.stdin_copy};
-  Result<ScanOutcome> scan = scan_inputs(o.inputs, o.scan);
-  if (!scan.ok() && scan.status().code() == Code::missing) return {Code::failure, scan.status().message()};
-  LLMC_TRY(scan.status());
-  for (const std::string& warning : scan->warnings) log::warn("{}", warning);
-  for (const std::string& problem : scan->problems) log::error("{}", problem);
-  LLMC_ASSIGN(Plan made, Plan::make(std::move(scan->entries), o.plan));
+  size_t problems = 0;
+  LLMC_ASSIGN(Plan made, prepare(o, &model, &setup, &problems));
+  LLMC_ASSIGN(const ShardRange shards, wanted_shards(o.shards, made));
   SetOptions how;
   how.mode = o.force ? SetMode::replace : o.resume ? SetMode::resume : SetMode::create;
+  how.break_lock = o.break_lock;
+  // The sample follows from the plan, so that every run draws the same.
+  o.verify.seed = ByteReader(made.digest()).u32();
+  how.verified = {o.verify.rate, o.verify.seed};
+  if (!o.bare) how.companions = make_companions(model, o.with_model ? ModelCopy::always : ModelCopy::when_small);
+  how.parity = o.parity;
   LLMC_ASSIGN(const std::unique_ptr<SetWriter> writer, SetWriter::open(o.output, std::move(made), how));
   const Plan& plan = writer->plan();
 
-  // The sample follows from the plan, so that every run draws the same.
-  o.verify.seed = ByteReader(plan.digest()).u32();
   std::vector<std::string> names;
-  CompressJob job(plan, o.parameters, o.verify, *writer, names);
+  CompressJob job(plan, shards, o.archive.parameters, o.verify, *writer, names);
   if (!writer->finished()) {
-    const Status status = code_text(context, o, setup, model, job, *writer, &names, started);
+    const Status status = code_text(context, o, setup, model, job, shards, *writer, &names, started);
     if (!status.ok()) {
       const Status kept = writer->discard_if_empty();
       if (!kept.ok()) log::warn("{}", kept.message());
       return status;
     }
   }
+  if (!o.shards.all() && !writer->finished()) return finish_part(o, shards, *writer);
   LLMC_ASSIGN(const SetSummary summary, writer->finish());
   std::error_code ignored;
-  fs::remove(o.scan.stdin_copy, ignored);
+  if (o.plan.empty()) fs::remove(o.archive.scan.stdin_copy, ignored);
   if (!o.compute.quiet) print_summary(plan, job.totals(), summary, o.output);
-  if (!scan->problems.empty()) {
-    return {Code::partial, std::to_string(scan->problems.size()) + " inputs could not be read; everything else is archived"};
+  if (problems > 0) {
+    return {Code::partial, std::to_string(problems) + " inputs could not be read; everything else is archived"};
   }
   return {};
 }
@@ -210,7 +246,7 @@ Status run_compress(Context& context, const Words& words) {
   LLMC_ASSIGN(CompressOptions options, read_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;
-  const Status status = compress(context, set, options, &started);
+  const Status status = compress(context, options, &started);
   return started ? status : cancel_job(context, status);
 }
 

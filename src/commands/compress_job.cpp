@@ -7,15 +7,28 @@
 
 namespace llmc {
 
-CompressJob::CompressJob(const Plan& plan, const CodecParameters& parameters, const Sample& verify, SetWriter& set,
-                         const std::vector<std::string>& workers)
-    : plan_(plan), parameters_(parameters), verify_(verify), set_(set), workers_(workers), reader_(plan.entries()) {
-  text_ended_ = plan.chunks() == 0;
+CompressJob::CompressJob(const Plan& plan, ShardRange shards, const CodecParameters& parameters, const Sample& verify,
+                         SetWriter& set, const std::vector<std::string>& workers)
+    : plan_(plan), shards_(shards), parameters_(parameters), verify_(verify), set_(set), workers_(workers),
+      reader_(plan.entries()), shard_(shards.first) {
+  text_ended_ = shards.empty() || plan.chunks() == 0;
 }
 
 std::string CompressJob::name_of(int worker) const {
   const auto at = static_cast<size_t>(worker);
   return at < workers_.size() && !workers_[at].empty() ? workers_[at] : "rank " + std::to_string(worker);
+}
+
+// The text of shards that are finished is not read again: neither their frames nor their digests are missing.
+Status CompressJob::skip_committed() {
+  if (chunk_ > 0) return {};
+  while (shard_ < shards_.end && set_.committed(shard_)) {
+    totals_.kept_chunks += plan_.shard_chunks(shard_);
+    ++shard_;
+  }
+  text_ended_ = shard_ >= shards_.end;
+  if (text_ended_ || reader_.position() == plan_.shards()[shard_].text_offset) return {};
+  return reader_.skip_to(plan_.shards()[shard_].text_offset);
 }
 
 Status CompressJob::read_chunk(Bytes* text) {
@@ -71,6 +84,8 @@ Result<std::optional<Task>> CompressJob::next() {
     return std::optional(give(std::move(work)));
   }
   while (!text_ended_) {
+    LLMC_TRY(skip_committed());
+    if (text_ended_) break;
     const uint32_t shard = shard_, chunk = chunk_;
     Bytes text;
     if (plan_.shard_chunks(shard) > 0) {
@@ -84,7 +99,7 @@ Result<std::optional<Task>> CompressJob::next() {
     }
     if (chunk_ >= plan_.shard_chunks(shard)) {
       chunk_ = 0;
-      text_ended_ = ++shard_ == plan_.shards().size();
+      text_ended_ = ++shard_ == shards_.end;
     }
     if (text.empty()) continue;
     if (set_.have(shard, chunk)) {

@@ -9,6 +9,7 @@
 #include "archive/set.h"
 #include "chunk/codec.h"
 #include "commands/sample.h"
+#include "commands/selection.h"
 #include "corpus/text_reader.h"
 #include "dispatch/job.h"
 #include "plan/plan.h"
@@ -30,8 +31,9 @@ class CompressJob : public Job {
     std::vector<std::string> failures;     // one sentence each
   };
 
-  // All outlive the job. `workers`: how each rank is called, by rank; those not named are "rank N".
-  CompressJob(const Plan& plan, const CodecParameters& parameters, const Sample& verify, SetWriter& set,
+  // All outlive the job. `shards`: those of the plan to work on. `workers`: how each rank is called, by rank; those
+  // not named are "rank N".
+  CompressJob(const Plan& plan, ShardRange shards, const CodecParameters& parameters, const Sample& verify, SetWriter& set,
               const std::vector<std::string>& workers);
   // There is one worker alone: other engines check.
   void set_alone() { alone_ = true; }
@@ -65,6 +67,7 @@ class CompressJob : public Job {
   Task give(Work work);
   Result<std::optional<Task>> next_again();
   Status read_chunk(Bytes* text);
+  Status skip_committed();
   Status coded(Work work, Bytes frame, int worker);
   Status checked(Work work, Bytes result, int worker);
   Status mismatch(Work work, int worker, const std::string& why);
@@ -72,6 +75,7 @@ class CompressJob : public Job {
   std::string name_of(int worker) const;
 
   const Plan& plan_;
+  const ShardRange shards_;
   const CodecParameters& parameters_;
   const Sample verify_;
   SetWriter& set_;

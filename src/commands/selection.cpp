@@ -5,6 +5,7 @@
 #include <set>
 
 #include "corpus/names.h"
+#include "plan/plan.h"
 
 namespace llmc {
 
@@ -43,15 +44,20 @@ class Selector {
     }
     LLMC_TRY(cut_range());
     std::sort(out_.parts.begin(), out_.parts.end(), [](const Part& a, const Part& b) { return a.begin < b.begin; });
-    LLMC_TRY(collect_chunks());
+    LLMC_TRY(collect_chunks(archive_, &out_));
     return std::move(out_);
   }
 
  private:
   Result<std::vector<uint32_t>> shards_to_look_at() {
     std::vector<uint32_t> shards;
-    if (!selection_.shards.empty()) {
-      for (const auto& [first, last] : selection_.shards) {
+    if (selection_.shards.parts) {
+      const ShardRange part = selection_.shards.part_of(static_cast<uint32_t>(archive_.shards().size()));
+      for (uint32_t s = part.first; s < part.end; ++s) shards.push_back(s);
+      return shards;
+    }
+    if (!selection_.shards.all()) {
+      for (const auto& [first, last] : selection_.shards.numbers) {
         if (last >= archive_.shards().size()) {
           return Status(Code::usage, archive_.path().string() + ": has shards 0 to " +
                                          std::to_string(archive_.shards().size() - 1) + ", not " + std::to_string(last));
@@ -176,25 +182,6 @@ class Selector {
     return {};
   }
 
-  Status collect_chunks() {
-    for (const Part& part : out_.parts) {
-      LLMC_ASSIGN(const std::vector<ArchiveReader::Span> spans, archive_.spans(part.begin, part.end));
-      for (const ArchiveReader::Span& span : spans) {
-        if (!out_.chunks.empty() && out_.chunks.back().shard == span.shard && span.first_chunk <= out_.chunks.back().last + 1) {
-          out_.chunks.back().last = std::max(out_.chunks.back().last, span.last_chunk);
-        } else {
-          out_.chunks.push_back({span.shard, span.first_chunk, span.last_chunk});
-        }
-      }
-    }
-    for (const ChunkRun& run : out_.chunks) {
-      out_.chunk_count += run.last - run.first + 1;
-      const uint64_t text = archive_.shards()[run.shard].text_bytes;
-      out_.chunk_bytes += std::min(text, (uint64_t{run.last} + 1) * archive_.chunk_bytes()) - uint64_t{run.first} * archive_.chunk_bytes();
-    }
-    return {};
-  }
-
   ArchiveReader& archive_;
   const Selection& selection_;
   std::vector<char> hits_;
@@ -204,10 +191,23 @@ class Selector {
 
 }  // namespace
 
-Result<std::vector<std::pair<uint32_t, uint32_t>>> parse_shard_list(const std::string& text) {
-  std::vector<std::pair<uint32_t, uint32_t>> list;
-  size_t at = 0;
-  while (at <= text.size()) {
+ShardRange ShardList::part_of(uint32_t count) const {
+  const auto border = [&](uint64_t n) { return static_cast<uint32_t>(n * count / parts); };
+  return {border(part - 1), border(part)};
+}
+
+Result<ShardList> parse_shard_list(const std::string& text, const std::string& option) {
+  const Status wrong(Code::usage, option + " is a list such as 0,3-5 or a part such as 2/16, not '" + printable(text) + "'");
+  ShardList list;
+  if (const size_t slash = text.find('/'); slash != std::string::npos) {
+    uint64_t part = 0, parts = 0;
+    if (!parse_number(text.substr(0, slash), &part) || !parse_number(text.substr(slash + 1), &parts)) return wrong;
+    if (part < 1 || part > parts || parts > max_shards) return wrong;
+    list.part = static_cast<uint32_t>(part);
+    list.parts = static_cast<uint32_t>(parts);
+    return list;
+  }
+  for (size_t at = 0; at <= text.size();) {
     const size_t comma = std::min(text.find(',', at), text.size());
     const std::string item = text.substr(at, comma - at);
     const size_t dash = item.find('-');
@@ -215,10 +215,8 @@ Result<std::vector<std::pair<uint32_t, uint32_t>>> parse_shard_list(const std::s
     const bool good = dash == std::string::npos
                           ? parse_number(item, &first) && (last = first, true)
                           : parse_number(item.substr(0, dash), &first) && parse_number(item.substr(dash + 1), &last);
-    if (!good || first > last || last > UINT32_MAX) {
-      return Status(Code::usage, "--shard is a list such as 0,3-5, not '" + text + "'");
-    }
-    list.emplace_back(first, last);
+    if (!good || first > last || last > UINT32_MAX) return wrong;
+    list.numbers.emplace_back(first, last);
     at = comma + 1;
   }
   return list;
@@ -236,6 +234,28 @@ Result<std::pair<uint64_t, uint64_t>> parse_range(const std::string& text) {
 std::string record_name(const Entry& entry, const Record& record, uint64_t number) {
   const bool lines = entry.records_kind == RecordKind::lines || entry.records_kind == RecordKind::jsonl;
   return lines ? entry.name + ":" + std::to_string(number + 1) : entry.name + "/" + record.name;
+}
+
+Status collect_chunks(ArchiveReader& archive, Selected* selected) {
+  selected->chunks.clear();
+  selected->chunk_count = selected->chunk_bytes = 0;
+  for (const Part& part : selected->parts) {
+    LLMC_ASSIGN(const std::vector<ArchiveReader::Span> spans, archive.spans(part.begin, part.end));
+    for (const ArchiveReader::Span& span : spans) {
+      auto& chunks = selected->chunks;
+      if (!chunks.empty() && chunks.back().shard == span.shard && span.first_chunk <= chunks.back().last + 1) {
+        chunks.back().last = std::max(chunks.back().last, span.last_chunk);
+      } else {
+        chunks.push_back({span.shard, span.first_chunk, span.last_chunk});
+      }
+    }
+  }
+  for (const ChunkRun& run : selected->chunks) {
+    selected->chunk_count += run.last - run.first + 1;
+    const uint64_t text = archive.shards()[run.shard].text_bytes;
+    selected->chunk_bytes += std::min(text, (uint64_t{run.last} + 1) * archive.chunk_bytes()) - uint64_t{run.first} * archive.chunk_bytes();
+  }
+  return {};
 }
 
 Result<Selected> select(ArchiveReader& archive, const Selection& selection) { return Selector(archive, selection).run(); }

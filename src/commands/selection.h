@@ -13,14 +13,28 @@
 
 namespace llmc {
 
+struct ShardRange {
+  uint32_t first = 0, end = 0;  // exclusive
+  bool empty() const { return first >= end; }
+};
+
+// Shards as the user names them: "0,3-5", or "2/16" for the second of sixteen equal parts.
+struct ShardList {
+  std::vector<std::pair<uint32_t, uint32_t>> numbers;  // inclusive
+  uint32_t part = 0, parts = 0;                        // instead, where parts > 0; part from 1
+  bool all() const { return numbers.empty() && parts == 0; }
+  // The part's shards of `count`: none where there are more parts than shards.
+  ShardRange part_of(uint32_t count) const;
+};
+Result<ShardList> parse_shard_list(const std::string& text, const std::string& option);
+
 struct Selection {
-  std::vector<std::pair<uint32_t, uint32_t>> shards;    // numbers, inclusive; empty: all
+  ShardList shards;
   std::vector<std::string> documents;                   // names, names of folders, or globs; empty: all
   std::optional<std::pair<uint64_t, uint64_t>> range;   // of the archive's text or of the one document
 };
 
-Result<std::vector<std::pair<uint32_t, uint32_t>>> parse_shard_list(const std::string& text);  // "0,3-5"
-Result<std::pair<uint64_t, uint64_t>> parse_range(const std::string& text);                    // "A:B", B exclusive
+Result<std::pair<uint64_t, uint64_t>> parse_range(const std::string& text);  // "A:B", B exclusive
 
 // Something to be given back: an entry, or one record of it.
 struct Target {
@@ -57,6 +71,8 @@ struct Selected {
 // Errors: Code::usage for shards and ranges that the archive does not have, Code::failure for a
 // document that is not there.
 Result<Selected> select(ArchiveReader& archive, const Selection& selection);
+// Chunks and their sums anew, from the parts.
+Status collect_chunks(ArchiveReader& archive, Selected* selected);
 
 // "corpus.tar/member", "log.jsonl:17": how a record is called. `number` counts from 0.
 std::string record_name(const Entry& entry, const Record& record, uint64_t number);

@@ -30,8 +30,12 @@ Status run_extract(Context& context, const Words& words);
 Status run_list(Context& context, const Words& words);
 Status run_info(Context& context, const Words& words);
 Status run_verify(Context& context, const Words& words);
+Status run_repair(Context& context, const Words& words);
+Status run_plan(Context& context, const Words& words);
+Status run_merge(Context& context, const Words& words);
 Status run_model(Context& context, const Words& words);
 Status run_selftest(Context& context, const Words& words);
+Status run_bench(Context& context, const Words& words);
 // Hidden: the fault points, one a line, for the crash tests.
 Status run_faults(Context& context, const Words& words);
 

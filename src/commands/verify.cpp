@@ -1,6 +1,7 @@
 // verify ARCHIVE: digests and checksums; with --data, every byte decoded and hashed.
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "archive/verify.h"
 #include "base/signals.h"
@@ -36,7 +37,9 @@ void print_outcome(const std::string& archive, const Outcome& outcome, bool json
     const ordered_json out = {{"archive", archive}, {"sound", findings.empty() && !outcome.files.stopped},
                               {"shards", outcome.files.shards}, {"frames", outcome.files.chunks},
                               {"bytes", outcome.files.bytes}, {"decoded", outcome.decoded},
-                              {"files_hashed", outcome.digests}, {"findings", findings}};
+                              {"files_hashed", outcome.digests}, {"parity_files", outcome.files.parity_files},
+                              {"repairable", outcome.files.repairable}, {"beyond_repair", outcome.files.beyond_repair},
+                              {"findings", findings}};
     std::puts(out.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
     return;
   }
@@ -47,16 +50,20 @@ void print_outcome(const std::string& archive, const Outcome& outcome, bool json
               static_cast<unsigned long long>(outcome.files.bytes));
   if (outcome.decoded) std::printf("; decoded, SHA-256 of %llu files compared", static_cast<unsigned long long>(outcome.digests));
   const size_t found = outcome.files.findings.size() + outcome.damage.size();
+  if (outcome.files.parity_files) {
+    std::printf("; %llu parity files", static_cast<unsigned long long>(outcome.files.parity_files));
+  }
   std::printf("; %s\n", found ? (std::to_string(found) + " findings").c_str() : outcome.files.stopped ? "stopped" : "sound");
 }
 
-Status verify(Context& context, const std::string& path, bool data, bool json, const ComputeOptions& options, bool* started) {
+Status verify(Context& context, const std::string& path, const std::optional<Selection>& data, bool json,
+              const ComputeOptions& options, bool* started) {
   Outcome outcome;
   LLMC_ASSIGN(outcome.files, verify_archive(path, [] { return stop_requested(); }));
   if (data && !outcome.files.stopped) {
     LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(path));
     LLMC_ASSIGN(const Decoding decoding, prepare_decoding(options, archive));
-    LLMC_ASSIGN(const Selected all, select(archive, {}));
+    LLMC_ASSIGN(const Selected all, select(archive, *data));
     const auto nowhere = make_null_output();
     PartSink sink(archive, all, *nowhere);
     LLMC_TRY(run_decoding(context, options, "verify", decoding, archive, all, sink, started));
@@ -68,7 +75,13 @@ Status verify(Context& context, const std::string& path, bool data, bool json, c
   print_outcome(path, outcome, json);
   if (outcome.files.stopped) return {Code::interrupted, "interrupted: only what is counted above was checked"};
   if (outcome.files.findings.empty() && outcome.damage.empty()) return {};
-  return {Code::corrupt, path + ": is damaged"};
+  std::string advice;
+  if (outcome.files.beyond_repair) {
+    advice = "; the parity cannot bring back all of it";
+  } else if (outcome.files.repairable) {
+    advice = "; 'llmc-batch repair' can make it whole";
+  }
+  return {Code::corrupt, path + ": is damaged" + advice};
 }
 
 }  // namespace
@@ -79,6 +92,8 @@ Status run_verify(Context& context, const Words& words) {
   set.positional("archive", 1);
   set.group("Verify").add_options()
       ("data", po::bool_switch(), "decode everything (needs the model)")
+      ("shard", po::value<std::string>()->value_name("LIST"),
+       "decode only these shards, such as 0,3-5, or 2/16: the second of sixteen equal parts")
       ("json", po::bool_switch(), "findings as JSON");
   add_compute_options(set);
   bool done = false;
@@ -88,15 +103,19 @@ Status run_verify(Context& context, const Words& words) {
   LLMC_ASSIGN(const ComputeOptions options, compute_options(set));
   const bool data = set.get<bool>("data");
   if (!data) {
-    for (const char* name : {"model", "engine", "threads", "streams"}) {
+    for (const char* name : {"model", "engine", "threads", "streams", "shard"}) {
       if (set.given(name)) return {Code::usage, std::string("verify: --") + name + " goes with --data"};
     }
     bool unused = false;
-    return context.coordinator() ? verify(context, set.words()[0], false, set.get<bool>("json"), options, &unused) : Status();
+    return context.coordinator() ? verify(context, set.words()[0], std::nullopt, set.get<bool>("json"), options, &unused) : Status();
+  }
+  Selection selection;
+  if (set.given("shard")) {
+    LLMC_ASSIGN(selection.shards, parse_shard_list(set.get<std::string>("shard"), "--shard"));
   }
   if (!context.coordinator()) return run_worker(context, options);
   bool started = false;
-  const Status status = verify(context, set.words()[0], true, set.get<bool>("json"), options, &started);
+  const Status status = verify(context, set.words()[0], selection, set.get<bool>("json"), options, &started);
   return started ? status : cancel_job(context, status);
 }
 

@@ -183,6 +183,7 @@ inline Status compress(const fs::path& out, const Corpus& c, uint64_t order = 0,
                        SetSummary* summary = nullptr) {
   SetOptions o;
   o.mode = mode;
+  if (const char* rate = std::getenv("LLMC_TEST_PARITY")) o.parity = std::atof(rate);
   LLMC_ASSIGN(auto set, SetWriter::open(out, c.plan(), o));
   LLMC_TRY(put_all(*set, c, order));
   auto done = set->finish();
@@ -195,6 +196,7 @@ inline std::map<std::string, Bytes> contents(const fs::path& path) {
   std::map<std::string, Bytes> all;
   if (!fs::is_directory(path)) {
     all["."] = *read_file(path);
+    if (auto parity = read_file(parity_path(path)); parity.ok()) all[".parity"] = *parity;
     return all;
   }
   for (const auto& item : fs::recursive_directory_iterator(path)) {

@@ -69,6 +69,10 @@ void resume_and_compare(const fs::path& out, SetMode mode, const std::map<std::s
 
 TEST(Resume, AtEveryFaultPoint) {
   TempDir dir;
+  ::setenv("LLMC_TEST_PARITY", "0.3", 1);
+  struct Unset {
+    ~Unset() { ::unsetenv("LLMC_TEST_PARITY"); }
+  } const unset;
   int kills = 0, errors = 0;
   for (const std::string layout : {"set", "one.h5"}) {
     LLMC_ASSERT_OK(compress(dir / layout, corpus_for(layout)));
@@ -92,6 +96,7 @@ TEST(Resume, AtEveryFaultPoint) {
         resume_and_compare(out, finished ? SetMode::resume : SetMode::create, expected, context);
         if (HasFatalFailure()) return;
         fs::remove_all(out);
+        fs::remove_all(parity_path(out));
         fs::remove_all(SetPaths(out).work);
       }
     }

@@ -1,0 +1,158 @@
+#include "archive/repair_archive.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "archive/format.h"
+#include "archive/lock.h"
+#include "archive/manifest.h"
+#include "archive/parity.h"
+#include "base/file.h"
+
+namespace llmc {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string shown(const fs::path& path) { return printable(path.native()); }
+
+class Repairer {
+ public:
+  explicit Repairer(bool dry_run) : dry_run_(dry_run) {}
+
+  // `rate`: the archive's, where it is known; then a parity file that is gone is made anew. `is_whole` is
+  // asked before that: parity of a damaged file would be worse than none.
+  Status file(const fs::path& path, double rate, const std::function<bool()>& is_whole) {
+    const fs::path parity = parity_path(path);
+    auto report = examine_parity(path, parity);
+    if (!report.ok()) {
+      if (report.status().code() != Code::missing && report.status().code() != Code::corrupt) return report.status();
+      const std::string what = shown(parity) + (report.status().code() == Code::missing ? ": missing" : ": unusable");
+      if (rate <= 0 || !is_whole()) {
+        result_.lost.push_back(what);
+        return {};
+      }
+      LLMC_TRY(replace(parity, [&](const fs::path& out) { return write_parity(path, rate, out).status(); }));
+      result_.repaired.push_back(what + "; made anew");
+      return {};
+    }
+    if (!report->possible()) {
+      result_.lost.push_back(shown(path) + ": " + report->describe());
+      return {};
+    }
+    if (report->file_sound) {
+      ++result_.sound;
+    } else {
+      LLMC_TRY(replace(path, [&](const fs::path& out) { return repair_file(path, parity, out).status(); }));
+      result_.repaired.push_back(shown(path) + ": " + report->describe());
+    }
+    if (report->parity_sound) return {};
+    LLMC_ASSIGN(const ParityTable table, ParityTable::load(parity));
+    LLMC_TRY(replace(parity, [&](const fs::path& out) { return rewrite_parity(path, table.shape, out).status(); }));
+    result_.repaired.push_back(shown(parity) + ": damaged, made anew");
+    return {};
+  }
+  void lose(const std::string& what) { result_.lost.push_back(what); }
+  ArchiveRepair take() { return std::move(result_); }
+
+ private:
+  Status replace(const fs::path& path, const std::function<Status(const fs::path&)>& make) {
+    if (dry_run_) return {};
+    const fs::path temporary = path.native() + ".repaired";
+    const Status made = make(temporary);
+    std::error_code error;
+    if (!made.ok()) {
+      fs::remove(temporary, error);
+      return made;
+    }
+    if (const auto old = fs::status(path, error); fs::exists(old)) fs::permissions(temporary, old.permissions(), error);
+    return rename_durable(temporary, path);
+  }
+
+  const bool dry_run_;
+  ArchiveRepair result_;
+};
+
+bool matches(const fs::path& path, const Digest& expected) {
+  auto file = File::open_read(path);
+  if (!file.ok()) return false;
+  Sha256 hash;
+  Bytes buffer(1u << 20);
+  for (;;) {
+    const auto n = file->read(buffer);
+    if (!n.ok()) return false;
+    if (*n == 0) return hash.finish() == expected;
+    hash.update(ByteView(buffer).first(*n));
+  }
+}
+
+bool is_shard(const std::string& name) { return name.starts_with("shard-") && name.ends_with(".h5"); }
+
+Status repair_set(const fs::path& path, Repairer& repairer) {
+  const fs::path manifest_path = path / manifest_name;
+  std::error_code error;
+  auto manifest = Manifest::load(manifest_path);
+  if (fs::exists(parity_path(manifest_path), error) || (manifest.ok() && manifest->parity > 0)) {
+    LLMC_TRY(repairer.file(manifest_path, manifest.ok() ? manifest->parity : 0, [&] { return manifest.ok(); }));
+    manifest = Manifest::load(manifest_path);
+  }
+  std::vector<fs::path> shards;
+  if (manifest.ok()) {
+    for (const ManifestShard& row : manifest->shards) shards.push_back(path / row.file);
+  } else {
+    // In a dry run it is still damaged; then, or where it is lost, the folder says what there is.
+    for (const auto& item : fs::directory_iterator(path, error)) {
+      if (is_shard(item.path().filename())) shards.push_back(item.path());
+    }
+    if (error) return errno_status(error.value(), path);
+    std::sort(shards.begin(), shards.end());
+  }
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const ManifestShard* row = manifest.ok() ? &manifest->shards[i] : nullptr;
+    if (!row || row->parity_bytes == 0) {
+      if (!fs::exists(parity_path(shards[i]), error)) {
+        repairer.lose(shown(parity_path(shards[i])) + ": missing");
+        continue;
+      }
+    }
+    LLMC_TRY(repairer.file(shards[i], manifest.ok() ? manifest->parity : 0, [&] {
+      return row && matches(shards[i], row->sha256);
+    }));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
+  const fs::path path = given.has_filename() ? given : given.parent_path();
+  std::error_code error;
+  const auto type = fs::status(path, error).type();
+  const bool set = type == fs::file_type::directory;
+  const bool has_parity = fs::exists(parity_path(set ? path / manifest_name : path), error);
+  if (type == fs::file_type::not_found && !has_parity) {
+    return Status(Code::missing, shown(path) + ": there is no such file or folder");
+  }
+  Repairer repairer(dry_run);
+  Lock lock;
+  if (!dry_run) {
+    LLMC_ASSIGN(lock, Lock::acquire(path.native() + ".repair"));
+  }
+  bool any = has_parity;
+  if (set) {
+    for (const auto& item : fs::directory_iterator(path, error)) any |= item.path().extension() == ".parity";
+    if (error) return errno_status(error.value(), path);
+  }
+  if (!any) {
+    return Status(Code::failure, shown(path) + ": has no parity (it was made without --parity); extract gives what is "
+                                               "whole, salvage what is left");
+  }
+  if (set) {
+    LLMC_TRY(repair_set(path, repairer));
+  } else {
+    LLMC_TRY(repairer.file(path, 0, [] { return false; }));
+  }
+  return repairer.take();
+}
+
+}  // namespace llmc

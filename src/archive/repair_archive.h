@@ -1,0 +1,24 @@
+// Brings a damaged archive back with its parity files, byte for byte, in place.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace llmc {
+
+struct ArchiveRepair {
+  std::vector<std::string> repaired;  // one sentence for each file that was, or could be, made whole
+  std::vector<std::string> lost;      // and for each that cannot
+  uint64_t sound = 0;                 // files that need nothing
+};
+
+// Looks at each file of the archive that has parity, and at each parity file. With `dry_run` nothing is
+// written. A repaired file is made beside the damaged one, held against its SHA-256, and then takes its
+// place. Code::failure where the archive has no parity, Code::missing where there is no archive,
+// Code::locked where another repair is at work. One thread.
+Result<ArchiveRepair> repair_archive(const std::filesystem::path& path, bool dry_run);
+
+}  // namespace llmc

@@ -1,0 +1,68 @@
+// What is left of an archive when nothing of it can be trusted: frames are found by their magic, wherever
+// they stand, whether or not HDF5's metadata, the user block or the index are left.
+//
+// A frame's CRC starts from its shard's seed. Where the seed is lost it is computed back from the CRC:
+// all sound frames of one shard give the same, a damaged one gives some other. So frames are put together
+// to shards by their seeds, and two that agree are believed (a chance of 2^-32 for each damaged frame to
+// be taken for sound; its text then still has to match its own CRC).
+//
+// One thread. Memory: 64 bytes a frame, and the indexes.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/shard_index.h"
+#include "base/file.h"
+
+namespace llmc {
+
+struct FoundFrame {
+  uint32_t file = 0;    // index into Salvaged::files
+  uint64_t offset = 0;
+  uint32_t bytes = 0;
+  uint32_t seed = 0;    // stated, or computed back
+  uint32_t chunk = 0;
+  uint32_t text_size = 0;
+  uint32_t tokens = 0;
+  Codec codec = Codec::stored;
+  uint32_t text_crc = 0;
+};
+
+// The frames of one seed.
+struct FoundShard {
+  uint32_t seed = 0;
+  std::string label;                       // for files without a name: "shard-000003", or that of the file
+  std::optional<UserBlock> block;
+  std::optional<ShardIndex> index;
+  uint32_t chunk_bytes = 0;                // 0: not known, then there is but one frame
+  uint32_t chunks = 0;                     // with what is missing; as far as it is known
+  std::map<uint32_t, FoundFrame> frames;   // by chunk
+  uint64_t text_size(uint32_t chunk) const;
+};
+
+struct Salvaged {
+  std::vector<std::filesystem::path> files;  // that were searched
+  std::vector<FoundShard> shards;
+  std::vector<FoundFrame> strays;            // belong to no shard: damaged, or the last of theirs
+  uint64_t bytes = 0;                        // searched
+  uint64_t unreadable = 0;                   // of these, given as zeros since the device refused
+  Digest model{};                            // zeros: not known, or none
+  std::string model_name;
+  Bytes parameters;                          // of coding; empty: not known
+};
+
+// Searches a file, or all files below a folder. Code::missing where there is none; Code::interrupted
+// where `stop` says so.
+Result<Salvaged> search_frames(const std::filesystem::path& path, const std::function<bool()>& stop = {});
+Result<Bytes> read_found(const Salvaged& salvaged, const FoundFrame& frame);
+
+// The start value with which the frame's CRC fits its bytes.
+uint32_t implied_seed(ByteView frame);
+
+}  // namespace llmc

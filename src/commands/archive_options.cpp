@@ -1,0 +1,120 @@
+#include "commands/archive_options.h"
+
+#include "base/log.h"
+#include "commands/compute.h"
+
+namespace llmc {
+
+namespace po = boost::program_options;
+
+namespace {
+
+bool needs_model(Codec codec) { return codec != Codec::zstd && codec != Codec::stored; }
+
+// Measured (docs/RESULTS.md): a quarter of the window is the best trade of bytes for time.
+int default_carry(int window) { return window / 4; }
+
+Status fix_windows(const Model& model, ArchiveOptions* o) {
+  const int context = model.config().context;
+  const int window = o->window ? o->window : context;
+  if (window < 2 || window > context) {
+    return {Code::usage, "--window is 2 to " + std::to_string(context) + " tokens for model " + model.name()};
+  }
+  const int carry = o->carry < 0 ? default_carry(window) : o->carry;
+  if (carry + 1 > window) return {Code::usage, "--carry must be smaller than the window"};
+  o->parameters.window = static_cast<uint32_t>(window);
+  o->parameters.carry = static_cast<uint32_t>(carry);
+  return {};
+}
+
+}  // namespace
+
+void add_archive_options(po::options_description& group) {
+  group.add_options()
+      ("codec", po::value<std::string>()->default_value("range")->value_name("NAME"), "range, mix, rank, zstd or stored")
+      ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
+       "plain bytes that are coded alone: smaller gives finer access, larger fewer bytes")
+      ("shard", po::value<std::string>()->default_value("256M")->value_name("SIZE"),
+       "plain bytes of a shard file; auto: 256M, more for texts above 250 GiB, up to 4G")
+      ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "tokens that the model sees at once; 0: all it can")
+      ("carry", po::value<int>()->default_value(-1)->value_name("TOKENS"),
+       "tokens that the next window starts with; -1: the default of a quarter");
+}
+
+void add_input_options(OptionSet& set) {
+  set.group("Inputs").add_options()
+      ("documents", po::value<std::string>()->default_value("files")->value_name("RULE"),
+       "files (members of tar and zip, records of WARC), lines, or records (also lines of *.jsonl)")
+      ("unpack", po::bool_switch(), "archive the plain bytes of .gz and .zst inputs")
+      ("include", po::value<Words>()->composing()->value_name("GLOB"), "only names that match, or lie in a folder that matches")
+      ("exclude", po::value<Words>()->composing()->value_name("GLOB"), "leave out names that match, and all below them");
+}
+
+Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::string& output) {
+  ArchiveOptions o;
+  LLMC_ASSIGN(o.parameters.codec, codec_from_name(set.get<std::string>("codec")));
+  const uint64_t chunk = set.get<ByteSize>("chunk").bytes;
+  if (chunk == 0 || chunk > max_plan_chunk_bytes) return Status(Code::usage, "--chunk is 1 byte to 1G");
+  o.plan.chunk_bytes = static_cast<uint32_t>(chunk);
+  if (set.get<std::string>("shard") == "auto") {
+    o.auto_shard = true;
+  } else {
+    Result<uint64_t> shard = parse_byte_size(set.get<std::string>("shard"));
+    if (!shard.ok()) return shard.status().with("--shard");
+    o.plan.shard_bytes = *shard;
+    if (o.plan.shard_bytes < chunk) return Status(Code::usage, "--shard must not be smaller than --chunk");
+  }
+  if (output.ends_with(".h5")) {
+    if (set.given("shard")) return Status(Code::usage, "--shard and an output ending in .h5 exclude each other: that is one shard");
+    o.plan.shard_bytes = 0;
+  }
+  o.window = set.get<int>("window");
+  o.carry = set.get<int>("carry");
+  const std::string rule = set.get<std::string>("documents");
+  if (rule == "files") o.scan.rule = DocumentRule::files;
+  else if (rule == "lines") o.scan.rule = DocumentRule::lines;
+  else if (rule == "records") o.scan.rule = DocumentRule::records;
+  else return Status(Code::usage, "--documents is files, lines or records, not '" + rule + "'");
+  o.scan.unpack = set.get<bool>("unpack");
+  if (set.given("include")) o.scan.include = set.get<Words>("include");
+  if (set.given("exclude")) o.scan.exclude = set.get<Words>("exclude");
+  for (const char* name : {"model", "engine", "window", "carry"}) {
+    if (!needs_model(o.parameters.codec) && set.given(name)) {
+      return Status(Code::usage, std::string("--codec ") + codec_name(o.parameters.codec) + " uses no model: --" + name +
+                                     " does not go with it");
+    }
+  }
+  return o;
+}
+
+Result<std::shared_ptr<const Model>> complete_plan_options(const std::string& model_path, ArchiveOptions* o) {
+  std::shared_ptr<const Model> model;
+  if (needs_model(o->parameters.codec)) {
+    LLMC_ASSIGN(model, open_model(model_path));
+    LLMC_TRY(fix_windows(*model, o));
+    o->plan.model = model->digest();
+    o->plan.model_name = model->name();
+  }
+  o->plan.parameters = o->parameters.serialize();
+  return model;
+}
+
+uint64_t auto_shard_bytes(uint64_t text_bytes) {
+  uint64_t bytes = uint64_t{256} << 20;
+  while (bytes < uint64_t{4} << 30 && text_bytes / bytes >= 1000) bytes *= 2;
+  return bytes;
+}
+
+Result<Plan> make_plan(const Words& inputs, ArchiveOptions& o, size_t* problems) {
+  Result<ScanOutcome> scan = scan_inputs(inputs, o.scan);
+  // Missing is the archive's exit code, not an input's.
+  if (!scan.ok() && scan.status().code() == Code::missing) return Status(Code::failure, scan.status().message());
+  LLMC_TRY(scan.status());
+  for (const std::string& warning : scan->warnings) log::warn("{}", warning);
+  for (const std::string& problem : scan->problems) log::error("{}", problem);
+  *problems = scan->problems.size();
+  if (o.auto_shard) o.plan.shard_bytes = std::max<uint64_t>(auto_shard_bytes(scan->text_size), o.plan.chunk_bytes);
+  return Plan::make(std::move(scan->entries), o.plan);
+}
+
+}  // namespace llmc
