@@ -1,5 +1,6 @@
 #include "corpus/output_tree.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -103,12 +104,60 @@ Result<int> OutputTree::folder_of(const std::string& name) {
   if (last_folder_fd_.get() < 0 || folder != last_folder_) {
     LLMC_ASSIGN(last_folder_fd_, open_folder(folder, true));
     last_folder_ = std::string(folder);
+    remove_leftovers();
   }
   return last_folder_fd_.get();
 }
 
 std::string OutputTree::temporary_name() {
-  return ".llmc-" + std::to_string(::getpid()) + "-" + std::to_string(next_temporary_++) + ".part";
+  const std::string run = options_.run.empty() ? std::to_string(::getpid()) : options_.run;
+  return ".llmc-" + run + "-" + std::to_string(next_temporary_++) + ".part";
+}
+
+// Of an earlier run, in last_folder_; not what this one has open there.
+void OutputTree::remove_leftovers() const {
+  if (options_.run.empty()) return;
+  const int fd = ::openat(last_folder_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* const folder = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (!folder) {
+    if (fd >= 0) ::close(fd);
+    return;
+  }
+  const std::string begin = ".llmc-" + options_.run + "-";
+  while (const dirent* item = ::readdir(folder)) {
+    const std::string name = item->d_name;
+    if (!name.starts_with(begin) || !name.ends_with(".part")) continue;
+    const bool ours = std::any_of(unfinished_.begin(), unfinished_.end(),
+                                  [&](const auto& file) { return file.second.temporary == name; });
+    if (!ours) ::unlinkat(last_folder_fd_.get(), name.c_str(), 0);
+  }
+  ::closedir(folder);
+}
+
+Result<bool> OutputTree::holds(std::string_view name, const std::vector<Stretch>& stretches) const {
+  LLMC_TRY(check_entry_name(name));
+  Result<Descriptor> folder = open_folder(folder_part(name), false);
+  if (!folder.ok()) return false;
+  const Descriptor fd(::openat(folder->get(), last_part(name).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat st;
+  if (fd.get() < 0 || ::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return false;
+  uint64_t size = 0;
+  for (const Stretch& stretch : stretches) size += stretch.size;
+  if (static_cast<uint64_t>(st.st_size) != size) return false;
+  Bytes buffer(1u << 20);
+  for (const Stretch& stretch : stretches) {
+    Sha256 hash;
+    for (uint64_t left = stretch.size; left > 0;) {
+      const ssize_t n = ::read(fd.get(), buffer.data(), std::min<uint64_t>(buffer.size(), left));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return failed(name, errno);
+      if (n == 0) return false;
+      hash.update(ByteView(buffer).first(static_cast<size_t>(n)));
+      left -= static_cast<uint64_t>(n);
+    }
+    if (hash.finish() != stretch.sha256) return false;
+  }
+  return true;
 }
 
 Status OutputTree::add(const Entry& entry) {
@@ -120,6 +169,10 @@ Status OutputTree::add(const Entry& entry) {
       return add_symlink(entry);
     case Entry::Kind::file:
       break;
+  }
+  if (!options_.run.empty()) {
+    LLMC_ASSIGN(const bool there, holds(entry.name, {}));
+    if (there) return {};
   }
   LLMC_ASSIGN(const Handle handle, create(entry));
   return finish(handle);
@@ -157,6 +210,10 @@ Status OutputTree::add_symlink(const Entry& entry) {
   std::string last = last_part(entry.name), made = last;
   while (::symlinkat(entry.target.c_str(), folder, made.c_str()) != 0) {
     if (errno != EEXIST) return failed(entry.name, errno);
+    std::string there(entry.target.size() + 1, '\0');
+    const ssize_t length = ::readlinkat(folder, last.c_str(), there.data(), there.size());
+    there.resize(static_cast<size_t>(std::max<ssize_t>(length, 0)));
+    if (!options_.run.empty() && there == entry.target) return {};
     if (!options_.force) return exists(entry.name);
     made = temporary_name();
   }

@@ -12,7 +12,8 @@
 // never come back: owners are not archived, and such a program would run with the rights of who extracts it.
 // Folders get theirs at the end, since writing into them would change the one and may need the other.
 //
-// One thread at a time. What is not finished when the object goes is removed.
+// One thread at a time. What is not finished when the object goes is removed; after a kill the next run with
+// the same `run` does it.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/entry.h"
 #include "base/status.h"
 
@@ -33,6 +35,9 @@ struct OutputOptions {
   bool force = false;
   bool metadata = true;  // mode and mtime
   size_t max_open = 64;  // descriptors for unfinished files
+  // What an earlier run of this name left unfinished is removed from the folders that this one writes to, and
+  // links and empty files that it has made are as good as made now. Letters and digits; empty: no such run.
+  std::string run;
 };
 
 class OutputTree {
@@ -47,6 +52,12 @@ class OutputTree {
 
   // A folder, a link, or a file without bytes. Missing folders above it are made, here and in create.
   Status add(const Entry& entry);
+  // Whether a file of that name stands there with exactly these bytes: stretches in their order.
+  struct Stretch {
+    uint64_t size = 0;
+    Digest sha256{};
+  };
+  Result<bool> holds(std::string_view name, const std::vector<Stretch>& stretches) const;
   // Begins a file of entry.size bytes.
   Result<Handle> create(const Entry& entry);
   // Each byte of the file is written once; bytes behind its size are Code::corrupt.
@@ -94,6 +105,7 @@ class OutputTree {
   Status failed(std::string_view name, int error) const;
   Status exists(std::string_view name) const;
   Result<int> folder_of(const std::string& name);
+  void remove_leftovers() const;
   Result<Descriptor> open_folder(std::string_view name, bool make) const;
   Status add_directory(const Entry& entry);
   Status add_symlink(const Entry& entry);
