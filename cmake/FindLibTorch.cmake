@@ -2,7 +2,8 @@
 #
 # LLMC_TORCH_DIR (cache variable or environment) is a folder that holds include/ and lib/: an unpacked
 # libtorch, or the Python package torch (.../site-packages/torch). Sets LibTorch_FOUND, LibTorch_VERSION and
-# the target LibTorch::cpu.
+# the target LibTorch::cpu; where LLMC_CUDA_ROOT names a CUDA toolkit and this libtorch was built with CUDA, LibTorch::cuda too,
+# or else LibTorch_CUDA_WHY.
 set(_llmc_torch "${LLMC_TORCH_DIR}")
 if(NOT _llmc_torch)
   set(_llmc_torch "$ENV{LLMC_TORCH_DIR}")
@@ -43,6 +44,29 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   foreach(_llmc_torch_folder ${_llmc_torch_lib} ${_llmc_torch_nvidia})
     target_link_options(LibTorch::cpu INTERFACE "LINKER:-rpath,${_llmc_torch_folder}" "LINKER:-rpath-link,${_llmc_torch_folder}")
   endforeach()
+endif()
+
+if(LibTorch_FOUND AND LLMC_CUDA_ROOT AND NOT TARGET LibTorch::cuda)
+  get_filename_component(_llmc_torch_lib ${LibTorch_CPU} DIRECTORY)
+  find_library(LibTorch_C10_CUDA c10_cuda PATHS ${_llmc_torch_lib} NO_DEFAULT_PATH NO_CACHE)
+  find_library(LibTorch_CUDA torch_cuda PATHS ${_llmc_torch_lib} NO_DEFAULT_PATH NO_CACHE)
+  find_path(LibTorch_CUDA_INCLUDE cuda_runtime_api.h PATHS ${LLMC_CUDA_ROOT}/include
+    ${LLMC_CUDA_ROOT}/targets/x86_64-linux/include NO_DEFAULT_PATH NO_CACHE)
+  # The runtime that libtorch itself uses, not another of the toolkit.
+  file(GLOB _llmc_cudart ${_llmc_torch_lib}/../../nvidia/*/lib/libcudart.so.* ${_llmc_torch_lib}/libcudart*.so*
+    ${LLMC_CUDA_ROOT}/lib64/libcudart.so)
+  if(NOT LibTorch_C10_CUDA OR NOT LibTorch_CUDA)
+    set(LibTorch_CUDA_WHY "${_llmc_torch_lib} has no libtorch_cuda.so")
+  elseif(NOT LibTorch_CUDA_INCLUDE OR NOT _llmc_cudart)
+    set(LibTorch_CUDA_WHY "cuda_runtime_api.h or libcudart.so is missing")
+  else()
+    list(GET _llmc_cudart 0 _llmc_cudart)
+    add_library(LibTorch::cuda INTERFACE IMPORTED)
+    target_link_libraries(LibTorch::cuda INTERFACE LibTorch::cpu ${LibTorch_C10_CUDA} ${_llmc_cudart})
+    # libtorch_cuda.so registers its operations when it is loaded; no symbol of it is named.
+    target_link_options(LibTorch::cuda INTERFACE LINKER:--no-as-needed ${LibTorch_CUDA} LINKER:--as-needed)
+    target_include_directories(LibTorch::cuda SYSTEM INTERFACE ${LibTorch_CUDA_INCLUDE})
+  endif()
 endif()
 
 if(NOT LibTorch_FOUND AND LibTorch_FIND_REQUIRED)

@@ -1,4 +1,4 @@
-# Things of the machine that make builds faster or are worth a word at configure: compiler cache, linker, CUDA.
+# Things of the machine that make builds faster: compiler cache, linker.
 include(CheckLinkerFlag)
 
 find_program(LLMC_CCACHE ccache DOC "Compiler cache; empty for none")
@@ -17,21 +17,3 @@ foreach(linker mold lld)
     break()
   endif()
 endforeach()
-
-file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*.cu)
-find_package(CUDAToolkit QUIET)
-set(LLMC_CUDA OFF)
-if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND cuda_sources)
-  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
-  enable_language(CUDA)
-  set(LLMC_CUDA ON)
-  set(llmc_cuda_line "toolkit ${CUDAToolkit_VERSION} in ${CUDAToolkit_BIN_DIR}, used")
-elseif(CUDAToolkit_FOUND AND cuda_sources)
-  set(llmc_cuda_line "toolkit ${CUDAToolkit_VERSION} without nvcc: GPU back end is not built")
-elseif(CUDAToolkit_FOUND)
-  set(llmc_cuda_line "toolkit ${CUDAToolkit_VERSION} found, not used: this version has no GPU back end")
-elseif(cuda_sources)
-  set(llmc_cuda_line "no CUDA toolkit: GPU back end is not built")
-else()
-  set(llmc_cuda_line "no CUDA toolkit, and this version has no GPU back end: everything runs on the CPU")
-endif()

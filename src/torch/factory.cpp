@@ -1,7 +1,6 @@
 // The one door of libllmc_torch.so: see "the border between the two sides" in model/torch_loader.h.
 #include <ATen/Parallel.h>
 
-#include <cstring>
 #include <new>
 
 #include "model/forward_session.h"
@@ -39,8 +38,7 @@ class TorchEngine final : public Engine {
 };
 
 Result<std::unique_ptr<Engine>> make(const TorchRequest& request) {
-  if (request.size != sizeof(TorchRequest) || std::strcmp(request.abi, kTorchAbi) != 0 ||
-      request.model_size != sizeof(Model)) {
+  if (!request.fits()) {
     return Status(Code::failure, "libllmc_torch.so belongs to another build of llmc-batch; rebuild both together");
   }
   // A session is one thread's; sessions are what runs in parallel.

@@ -14,7 +14,7 @@ namespace {
 using namespace test;
 
 std::unique_ptr<Engine> torch_of(std::shared_ptr<const Model> model, const std::string& isa = "") {
-  auto engine = open_torch_engine(std::move(model), {isa, LLMC_TORCH_LIBRARY});
+  auto engine = open_torch_engine(std::move(model), {isa, -1, LLMC_TORCH_LIBRARY});
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   return engine.ok() ? std::move(*engine) : nullptr;
 }
@@ -122,7 +122,7 @@ TEST(Torch, SessionsOnSeveralThreadsDoNotMatter) {
 TEST(Torch, ComplainsInTheWordsOfTheInterface) {
   const auto model = embedded_model();
   ASSERT_TRUE(model.ok());
-  const auto wrong = open_torch_engine(*model, {"mmx", LLMC_TORCH_LIBRARY});
+  const auto wrong = open_torch_engine(*model, {"mmx", -1, LLMC_TORCH_LIBRARY});
   ASSERT_FALSE(wrong.ok());
   EXPECT_NE(wrong.status().message().find("mmx"), std::string::npos);
   const auto engine = torch_of(*model);

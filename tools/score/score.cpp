@@ -1,6 +1,7 @@
 // score: what a model makes of texts, and how fast.
 //
 //   score [--model FILE] [--engine native|torch] [--isa NAME] [--streams N] [--limit BYTES] [--steps] FILE...
+//   score [--model FILE] --ids FILE      prints the file's token ids
 //
 // Each file is one stream of tokens: windows of the model's context, half of it carried, so that
 // the figure is the entropy that a range coder would reach but for its own rounding. By default
@@ -27,7 +28,7 @@ struct Options {
   std::string model, engine = "native", isa;
   int streams = 1;
   uint64_t limit = UINT64_MAX;
-  bool steps = false;
+  bool steps = false, ids = false;
   std::vector<std::string> files;
 };
 
@@ -106,8 +107,17 @@ Result<Score> score(Session& session, const Model& model, std::vector<Stream>& s
 Status run(const Options& options) {
   LLMC_ASSIGN(std::shared_ptr<const Model> model,
               options.model.empty() ? embedded_model() : Model::load(options.model));
+  if (options.ids) {
+    std::vector<Symbol> ids;
+    for (const std::string& name : options.files) {
+      LLMC_ASSIGN(const Bytes text, read_file(name));
+      model->tokenizer().encode(text, &ids);
+    }
+    for (const Symbol id : ids) fmt::print("{}\n", id);
+    return {};
+  }
   LLMC_ASSIGN(const std::unique_ptr<Engine> engine, options.engine == "torch"
-                                                        ? open_torch_engine(model, {options.isa, {}})
+                                                        ? open_torch_engine(model, {options.isa})
                                                         : make_native_engine(model, options.isa));
   LLMC_ASSIGN(const std::unique_ptr<Session> session, engine->make_session(options.streams));
   fmt::print("{} ({}) {}\n", model->name(), model->profile(), engine->name());
@@ -126,7 +136,7 @@ Status run(const Options& options) {
     // A shared machine's clock says little: speeds per second of this process's CPU time stand beside.
     const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
     fmt::print(
-        "{}: {} bytes, {} tokens, {:.4f} bits per byte, {:.0f} tokens/s, {:.1f} KB/s; by CPU time {:.0f} tokens/s, "
+        "{}: {} bytes, {} tokens, {:.5f} bits per byte, {:.0f} tokens/s, {:.1f} KB/s; by CPU time {:.0f} tokens/s, "
         "{:.0f} rows/s\n",
         name, text.size(), result.tokens, result.bits / static_cast<double>(text.size()), result.tokens / seconds,
         text.size() / seconds / 1000, result.tokens / cpu, result.fed / cpu);
@@ -154,13 +164,15 @@ int main(int argc, char** argv) {
       options.limit = std::strtoull(value().c_str(), nullptr, 10);
     else if (a == "--steps")
       options.steps = true;
+    else if (a == "--ids")
+      options.ids = true;
     else
       options.files.push_back(a);
   }
   if (options.files.empty()) {
     fmt::print(stderr,
                "usage: score [--model FILE] [--engine native|torch] [--isa NAME] [--streams N] [--limit BYTES] "
-               "[--steps] FILE...\n");
+               "[--steps] FILE... | [--model FILE] --ids FILE\n");
     return 2;
   }
   if (const llmc::Status status = run(options); !status.ok()) {

@@ -1,0 +1,14 @@
+// A GPU through libtorch's CUDA: memory from its caching allocators, a stream of its pool, our kernels on it. See
+// cuda/device.h.
+#pragma once
+
+#include <memory>
+
+#include "cuda/device.h"
+
+namespace llmc {
+
+// A queue on GPU `index`. Code::missing where there is no such device, Code::failure where it is too old or fails.
+Result<std::unique_ptr<Device>> open_cuda_device(int index);
+
+}  // namespace llmc
