@@ -139,7 +139,8 @@ class EncodeLoop {
       }
       std::optional<ModelPayload> payload;
       if (!stream->given_up) {
-        payload = ModelPayload{job_.codec, static_cast<uint32_t>(stream->symbols.size()), stream->encoder->finish()};
+        Bytes bytes = stream->encoder->finish();
+        payload = ModelPayload{stream->encoder->codec(), static_cast<uint32_t>(stream->symbols.size()), std::move(bytes)};
       }
       finish(stream->item, payload);
       free_.push_back(stream->slot);

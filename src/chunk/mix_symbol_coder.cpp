@@ -24,22 +24,42 @@ class Loan {
   std::unique_ptr<MixModel> model_;
 };
 
+// Codes by the range codec too, until mixing is ahead: so that no chunk is larger than that codec's.
 class MixSymbolEncoder final : public SymbolEncoder {
  public:
   MixSymbolEncoder(int vocab, size_t text_bytes, MixMemory& memory)
-      : vocab_(vocab), loan_(memory), out_(memory.tree(), loan_.model(), text_bytes) {}
+      : vocab_(vocab), loan_(memory), mix_(memory.tree(), loan_.model(), text_bytes) {}
   Ask ask() const override { return Ask::tables; }
   void encode(Session& session, int row, Symbol symbol) override {
-    out_.encode(session.weights(row), static_cast<uint32_t>(std::min(symbol, vocab_)));
-    if (symbol >= vocab_) out_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+    const std::span<const uint32_t> weights = session.weights(row);
+    const auto id = static_cast<uint32_t>(std::min(symbol, vocab_));
+    mix_.encode(weights, id);
+    if (symbol >= vocab_) mix_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+    if (decided_) return;
+    uint64_t cum = 0;
+    for (uint32_t i = 0; i < id; ++i) cum += weights[i];
+    range_.encode(cum, weights[id], session.total(row));
+    if (symbol >= vocab_) range_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+    decided_ = mix_.size() + enough_bytes < range_.size();
   }
-  size_t size() const override { return out_.size(); }
-  Bytes finish() override { return out_.finish(); }
+  size_t size() const override { return decided_ ? mix_.size() : std::min(mix_.size(), range_.size()); }
+  Bytes finish() override {
+    Bytes mixed = mix_.finish();
+    if (decided_) return mixed;
+    Bytes plain = range_.finish();
+    by_range_ = plain.size() < mixed.size();
+    return by_range_ ? plain : mixed;
+  }
+  Codec codec() const override { return by_range_ ? Codec::range : Codec::mix; }
 
  private:
+  static constexpr size_t enough_bytes = 64;
   int vocab_;
   Loan loan_;
-  MixEncoder out_;
+  MixEncoder mix_;
+  RangeEncoder range_;
+  bool decided_ = false;
+  bool by_range_ = false;
 };
 
 class MixSymbolDecoder final : public SymbolDecoder {

@@ -23,6 +23,7 @@ class RangeSymbolEncoder final : public SymbolEncoder {
   }
   size_t size() const override { return out_.size(); }
   Bytes finish() override { return out_.finish(); }
+  Codec codec() const override { return Codec::range; }
 
  private:
   int vocab_;
@@ -63,6 +64,7 @@ class RankSymbolEncoder final : public SymbolEncoder {
   }
   size_t size() const override { return out_.size(); }
   Bytes finish() override { return out_.finish(); }
+  Codec codec() const override { return Codec::rank; }
 
  private:
   int vocab_;

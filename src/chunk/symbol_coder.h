@@ -22,6 +22,8 @@ class SymbolEncoder {
   // Bytes so far: the payload will not be smaller.
   virtual size_t size() const = 0;
   virtual Bytes finish() = 0;
+  // After finish(): how the payload is coded. An encoder may choose a simpler codec where that is smaller.
+  virtual Codec codec() const = 0;
 };
 
 class SymbolDecoder {

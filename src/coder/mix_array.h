@@ -2,6 +2,7 @@
 // so that a size which a frame merely claims costs nothing.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,14 +10,14 @@
 
 namespace llmc {
 
-// T may be all zero bytes. std::bad_alloc where there is no memory.
+// T may be all zero bytes. Begins at a cache line. std::bad_alloc where there is no memory.
 template <class T>
 class MixArray {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
   MixArray() = default;
-  ~MixArray() { std::free(data_); }
+  ~MixArray() { std::free(memory_); }
   MixArray(const MixArray&) = delete;
   MixArray& operator=(const MixArray&) = delete;
 
@@ -26,10 +27,11 @@ class MixArray {
       std::memset(static_cast<void*>(data_), 0, size * sizeof(T));
       return;
     }
-    std::free(data_);
+    std::free(memory_);
     size_ = 0;
-    data_ = static_cast<T*>(std::calloc(size, sizeof(T)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    memory_ = std::calloc(size * sizeof(T) + line, 1);
+    if (memory_ == nullptr) throw std::bad_alloc();
+    data_ = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_) + line - 1) / line * line);
     size_ = size;
   }
   size_t size() const { return size_; }
@@ -37,6 +39,8 @@ class MixArray {
 
  private:
   static constexpr size_t kept_bytes = size_t{8} << 20;  // beyond: cheaper taken anew
+  static constexpr size_t line = 64;
+  void* memory_ = nullptr;
   T* data_ = nullptr;
   size_t size_ = 0;
 };

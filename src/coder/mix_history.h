@@ -14,7 +14,7 @@
 
 namespace llmc {
 
-inline constexpr int mix_lists = 9;
+inline constexpr int mix_lists = 12;
 inline constexpr int mix_matches = 2;
 
 struct MixMatch {
@@ -34,6 +34,8 @@ class MixHistory {
   // Hashes that name the contexts of the lists.
   std::array<uint32_t, mix_lists> list_contexts() const;
   uint32_t word() const { return word_; }
+  // Which field of its line the text is in: separators so far, at most 255.
+  uint32_t field() const { return field_; }
   // The classes of the last bytes, runs of letters and of digits as one, the newest lowest.
   uint64_t shape() const { return shape_; }
   const MixMatch& match(int m) const { return matches_[m]; }
@@ -43,11 +45,17 @@ class MixHistory {
 
  private:
   void read(ByteView text);
+  uint32_t above(size_t ahead) const;
   void follow_matches(uint32_t leaf);
 
   std::vector<uint32_t> leaves_;  // padded in front
   uint32_t word_ = 0, word_before_ = 0;
   uint64_t shape_ = 0;
+  uint32_t key_ = 0;  // the word before the last of : = >
+  static constexpr uint32_t most_fields = 256;
+  uint32_t field_ = 0;
+  // Index of the first token after each separator, in this line and the one before; 0: no such field.
+  std::array<uint32_t, most_fields> fields_, fields_before_;
   size_t line_ = 0;         // index of the first token of this line, the one that holds the line feed
   size_t line_before_ = 0;  // and of the line before
   std::array<MixMatch, mix_matches> matches_;

@@ -13,6 +13,11 @@ struct MixKernels {
   void (*dots)(const int32_t* weights, const uint32_t* rows, const int32_t* x, int32_t* dots);
   // w += (x * error + 8192) >> 14, within +- mix_weight_most.
   void (*train)(int32_t* weights, const uint32_t* rows, const int32_t* x, const int32_t* errors);
+  // Lanes: `groups` times four lists of eight places, leaf << 8 | count, 0: none (32-byte aligned). For each
+  // list: the sum of its counts << 16 | the sum of those at bound (leaf << 8) or above.
+  void (*sides)(const uint32_t* lanes, int groups, uint32_t bound, uint32_t* sums);
+  // Empties the places on the other side.
+  void (*descend)(uint32_t* lanes, int groups, uint32_t bound, bool right);
 };
 
 // The fastest here.

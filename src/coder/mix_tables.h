@@ -13,9 +13,9 @@ namespace llmc {
 
 inline constexpr int mix_unit = 1024;
 inline constexpr int mix_most = 18 * mix_unit;  // |log-odds| at most
-// Chances are looked at through 33 knots at equal steps of log-odds.
-inline constexpr int mix_knots = 33;
-inline constexpr int mix_knot_step = 2 * mix_most / (mix_knots - 1);
+// Chances are looked at through 37 knots at equal steps of log-odds.
+inline constexpr int mix_knots = 37;
+inline constexpr int mix_knot_step = mix_unit;
 
 class MixTables {
  public:

@@ -31,7 +31,7 @@ Status fix_windows(const Model& model, ArchiveOptions* o) {
 
 void add_archive_options(po::options_description& group) {
   group.add_options()
-      ("codec", po::value<std::string>()->default_value("range")->value_name("NAME"), "range, mix, rank, zstd or stored")
+      ("codec", po::value<std::string>()->default_value("mix")->value_name("NAME"), "mix, range, rank, zstd or stored")
       ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
        "plain bytes that are coded alone: smaller gives finer access, larger fewer bytes")
       ("shard", po::value<std::string>()->default_value("256M")->value_name("SIZE"),

@@ -66,7 +66,7 @@ TEST(RoundTrip, ThreadsStreamsAndEngineDoNotShow) {
 TEST(RoundTrip, EveryCodec) {
   const TempDir dir;
   spill(dir / "in.txt", cut("law.txt", 40000) + noise(3000, 5));
-  for (const char* codec : {"range", "rank", "zstd", "stored"}) {
+  for (const char* codec : {"mix", "range", "rank", "zstd", "stored"}) {
     const std::string archive = dir / (std::string(codec) + ".h5");
     ASSERT_EXIT_CODE(llmc("compress " + (dir / "in.txt") + " -o " + archive + " --chunk 20K --verify all --codec " + codec), 0);
     EXPECT_TRUE(llmc("extract " + archive + " -o -", 2).out == slurp(dir / "in.txt")) << codec;

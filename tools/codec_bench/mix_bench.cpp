@@ -1,0 +1,223 @@
+// mix_bench FILE...: what each part of the mix codec is worth.
+//
+// The language model is asked once for each file; then the codec's predictor runs over its
+// answers again and again, each time without one part: an input, or the contexts of a set of
+// weights or of a refinement. One line for each part: how much larger the code is without it, as
+// the mean over the files and for the files that gain least and most. Sizes are sums of -log2 of the
+// chances, frames not counted. Chunks, windows and carry are those of `llmc-batch compress`.
+//
+// With --primed the parts stay, and each chunk after the first is coded after the file's first
+// chunk instead of from nothing: what a dictionary of one chunk could gain at best.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cmath>
+#include <ctime>
+#include <sstream>
+
+#include "base/file.h"
+#include "chunk/mix_symbol_coder.h"
+#include "chunk/window.h"
+#include "model/embedded_model.h"
+#include "model/model.h"
+#include "model/native_engine.h"
+
+namespace {
+
+using namespace llmc;
+namespace po = boost::program_options;
+
+// What the predictor is told of one chunk: for each token its leaf and the model's chances on the way to it,
+// 0 where nothing is coded.
+struct Chunk {
+  size_t bytes = 0;
+  std::vector<uint32_t> leaves, chances;
+};
+
+struct Bench {
+  const Model* model = nullptr;
+  Engine* engine = nullptr;
+  const MixTree* tree = nullptr;
+  size_t chunk = 65536;
+  size_t most = 0;
+
+  Result<Chunk> ask(ByteView text) const {
+    Chunk chunk;
+    chunk.bytes = text.size();
+    std::vector<Symbol> symbols;
+    model->tokenizer().encode(text, &symbols);
+    LLMC_ASSIGN(const auto session, engine->make_session(1));
+    const auto window = static_cast<uint32_t>(session->context());
+    WindowCursor cursor(window, window / 4);
+    MixPath path(*tree);
+    std::vector<Row> rows;
+    while (cursor.predicts() < symbols.size()) {
+      if (cursor.window_is_full()) {
+        cursor.next_window();
+        session->reset(0);
+      }
+      rows.clear();
+      WindowCursor ahead = cursor;
+      for (uint32_t room = std::min<uint32_t>(static_cast<uint32_t>(session->max_rows()), ahead.rows_left());
+           room > 0 && ahead.predicts() < symbols.size(); --room) {
+        Row row;
+        row.token = ahead.position() == 0 ? model->config().start : symbols[ahead.predicts() - 1];
+        if (ahead.codes()) row.want = symbols[ahead.predicts()];
+        rows.push_back(row);
+        ahead.advance();
+      }
+      LLMC_TRY(session->feed(rows, Ask::tables));
+      for (size_t i = 0; i < rows.size(); ++i) {
+        cursor.advance();
+        if (rows[i].want == Row::no_question) continue;
+        const uint32_t leaf = tree->leaf_of(static_cast<uint32_t>(std::min(rows[i].want, model->tokenizer().vocab())));
+        chunk.leaves.push_back(leaf);
+        path.begin(session->weights(static_cast<int>(i)));
+        for (int level = tree->depth() - 1; level >= 0; --level) {
+          chunk.chances.push_back(path.has_right() ? path.right_chance() : 0);
+          path.descend(leaf >> level & 1);
+        }
+      }
+    }
+    return chunk;
+  }
+
+  Result<std::vector<Chunk>> ask_file(const std::string& path) const {
+    LLMC_ASSIGN(Bytes text, read_file(path, uint64_t{1} << 32));
+    if (most != 0 && text.size() > most) text.resize(most);
+    std::vector<Chunk> chunks;
+    for (size_t at = 0; at < text.size(); at += chunk) {
+      LLMC_ASSIGN(Chunk next, ask(ByteView(text).subspan(at, std::min(chunk, text.size() - at))));
+      chunks.push_back(std::move(next));
+    }
+    return chunks;
+  }
+
+  // Bytes of code.
+  double run(MixModel& model, const Chunk& chunk) const {
+    constexpr double one = 2147483648.0;
+    double bits = 0;
+    const uint32_t* said = chunk.chances.data();
+    for (const uint32_t leaf : chunk.leaves) {
+      double share = 1;
+      model.begin();
+      for (int level = tree->depth() - 1; level >= 0; --level, ++said) {
+        if (*said == 0) {
+          model.go_left();
+          continue;
+        }
+        const bool right = leaf >> level & 1;
+        const uint32_t chance = model.chance(*said);
+        share *= (right ? chance : one - chance) / one;
+        model.update(right);
+      }
+      model.end(leaf);
+      bits -= std::log2(share);
+    }
+    return bits / 8;
+  }
+};
+
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+Status run_all(const po::variables_map& options) {
+  Bench bench;
+  bench.chunk = std::max<size_t>(options["chunk"].as<size_t>(), 1);
+  bench.most = options["bytes"].as<size_t>();
+  std::shared_ptr<const Model> model;
+  if (options.count("model")) {
+    LLMC_ASSIGN(model, Model::load(options["model"].as<std::string>()));
+  } else {
+    LLMC_ASSIGN(model, embedded_model());
+  }
+  LLMC_ASSIGN(const auto engine, make_native_engine(model, ""));
+  const MixMemory memory(model->tokenizer());
+  bench.model = model.get();
+  bench.engine = engine.get();
+  bench.tree = &memory.tree();
+  MixModel predictor(memory.tree());
+
+  std::vector<std::pair<std::string, std::vector<Chunk>>> files;
+  for (const auto& path : options["file"].as<std::vector<std::string>>()) {
+    LLMC_ASSIGN(auto chunks, bench.ask_file(path));
+    files.emplace_back(path.substr(path.rfind('/') + 1), std::move(chunks));
+  }
+
+  const auto size_of = [&](const std::vector<Chunk>& chunks) {
+    double bytes = 0;
+    for (const Chunk& chunk : chunks) {
+      predictor.reset(chunk.bytes);
+      bytes += bench.run(predictor, chunk);
+    }
+    return bytes;
+  };
+  if (options.count("primed")) {
+    for (const auto& [name, chunks] : files) {
+      double cold = 0, primed = 0;
+      for (size_t i = 1; i < chunks.size(); ++i) {
+        predictor.reset(chunks[i].bytes);
+        cold += bench.run(predictor, chunks[i]);
+        predictor.reset(chunks[i].bytes);
+        bench.run(predictor, chunks[0]);
+        primed += bench.run(predictor, chunks[i]);
+      }
+      if (cold > 0) fmt::print("| {} | {:.0f} | {:.0f} | {:+.1f} % |\n", name, cold, primed, 100 * (primed / cold - 1));
+    }
+    return {};
+  }
+  std::vector<double> whole;
+  size_t tokens = 0;
+  const double began = cpu_seconds();
+  for (const auto& [name, chunks] : files) {
+    whole.push_back(size_of(chunks));
+    for (const Chunk& chunk : chunks) tokens += chunk.leaves.size();
+  }
+  fmt::print("{} files, {} tokens, {:.2f} us of CPU a token\n| without | mean | least | most |\n|---|---:|---:|---:|\n", files.size(), tokens,
+             (cpu_seconds() - began) / static_cast<double>(std::max<size_t>(tokens, 1)) * 1e6);
+  for (size_t part = 0; part < mix_parts().size(); ++part) {
+    predictor.leave_out(static_cast<int>(part));
+    double sum = 0, least = 1e9, most = -1e9;
+    std::string least_name, most_name;
+    for (size_t f = 0; f < files.size(); ++f) {
+      const double change = 100 * std::log(size_of(files[f].second) / whole[f]);
+      sum += change;
+      if (change < least) least = change, least_name = files[f].first;
+      if (change > most) most = change, most_name = files[f].first;
+    }
+    fmt::print("| {} | {:+.2f} % | {:+.2f} % {} | {:+.2f} % {} |\n", mix_parts()[part], sum / static_cast<double>(files.size()), least,
+               least_name, most, most_name);
+  }
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  po::options_description known("mix_bench FILE...");
+  known.add_options()("help", "this text")("file", po::value<std::vector<std::string>>(), "files to code")(
+      "model", po::value<std::string>(), "model file (default: the embedded one)")(
+      "chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
+      "bytes", po::value<size_t>()->default_value(131072), "of each file at most, 0: all")(
+      "primed", "what a dictionary of one chunk could gain");
+  po::positional_options_description positional;
+  positional.add("file", -1);
+  po::variables_map options;
+  try {
+    po::store(po::command_line_parser(argc, argv).options(known).positional(positional).run(), options);
+  } catch (const po::error& error) {
+    fmt::print(stderr, "mix_bench: {}\n", error.what());
+    return 2;
+  }
+  if (options.count("help") || !options.count("file")) {
+    std::ostringstream text;
+    text << known;
+    fmt::print("{}", text.str());
+    return options.count("help") ? 0 : 2;
+  }
+  if (const Status status = run_all(options); !status.ok()) {
+    fmt::print(stderr, "mix_bench: {}\n", status.message());
+    return exit_code(status.code());
+  }
+  return 0;
+}
