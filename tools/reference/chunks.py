@@ -4,6 +4,7 @@ import struct
 from coders import RangeDecoder, RankDecoder
 from exact import Frequencies
 from frame import Damage, unzstd
+from mix import MixDecoder, Tree
 from model import Cache
 
 
@@ -19,7 +20,7 @@ class Parameters:
 class Stream:
     """One chunk on its way: what it has decoded and where it stands in its window."""
 
-    def __init__(self, model, parameters, frame):
+    def __init__(self, model, parameters, frame, tree):
         self.model, self.frame = model, frame
         self.window, self.carry = parameters.window or model.context, parameters.carry
         if not self.carry < self.window <= model.context:
@@ -32,6 +33,8 @@ class Stream:
         self.coder = RangeDecoder(frame.payload)
         if frame.codec == "rank":
             self.ranks = RankDecoder(self.coder)
+        elif frame.codec == "mix":
+            self.mix = MixDecoder(tree, frame.size, self.coder)
 
     def run(self):
         """(cache, ids) for the next pass."""
@@ -47,11 +50,13 @@ class Stream:
         if self.frame.codec == "range":
             token = table.symbol_at(self.coder.target(table.total))
             self.coder.take(*table.interval(token), table.total)
-        else:
+        elif self.frame.codec == "rank":
             rank = self.ranks.rank()
             if rank >= len(table.w):
                 raise Damage("the payload names a token that there is not")
             token = int(table.by_rank()[rank])
+        else:
+            token = self.mix.token(table.w)
         escaped = token == model.vocab
         data = bytes([self.coder.byte()]) if escaped else model.tokens[token]
         if not data:
@@ -73,7 +78,7 @@ class Stream:
 
 def decode(frames, model, parameters, streams=16):
     """Yields the text of each frame in turn; `streams` of those that need the model are decoded in step."""
-    texts, active, next_out, number = {}, {}, 0, 0
+    texts, active, next_out, number, tree = {}, {}, 0, 0, None
     frames = iter(frames)
     more = True
     while more or active or texts:
@@ -89,8 +94,8 @@ def decode(frames, model, parameters, streams=16):
                 if model is None:
                     raise Damage("a frame needs the model, and none is given")
                 if frame.codec == "mix":
-                    raise Damage("this decoder does not know the codec mix yet")
-                active[number] = Stream(model, parameters, frame)
+                    tree = tree or Tree(model.tokens, model.escape)
+                active[number] = Stream(model, parameters, frame, tree)
             number += 1
         if active:
             runs = [stream.run() for stream in active.values()]
