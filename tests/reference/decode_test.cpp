@@ -48,6 +48,36 @@ TEST(ReferenceDecoder, ReadsEveryCodec) {
   }
 }
 
+// Random weights say little, and all of it must be the same.
+TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  const char* const features[] = {
+      "norm=layer activation=gelu gated=false positions=learned attention_bias=true output_bias=true mlp_bias=true "
+      "tied=true kv=16 attn_in=16 mlp_out=16 head=16",
+      "norm=layer activation=gelu_tanh parallel=true rope_pairs=neighbours rotary=8 windows=[0,5,17] mlp_bias=true kv=16",
+      "qk_norm=true activation=gelu attn_out=16 windows=[3,0,1]",
+      "mlp_in=16 attention_bias=true",
+  };
+  TempDir dir;
+  const std::string text = cut("docs.txt", 1000, 600), model = dir / "test.model";
+  spill(dir / "in.txt", text);
+  int seed = 0;
+  for (const std::string feature : features) {
+    const Outcome made = shell(python + " " + quoted(repository("tests/reference/make_model.py")) + " " +
+                               quoted(repository("models/e0.safetensors")) + " " + quoted(model) + " " +
+                               std::to_string(++seed) + " " + feature);
+    ASSERT_EQ(made.code, 0) << made.err;
+    const Outcome coded =
+        compress(dir / "in.txt", dir / "x.h5", "--force --codec range --chunk 400 --carry 20 --model " + quoted(model));
+    ASSERT_EQ(coded.code, 0) << coded.err;
+    ASSERT_NE(shell(product() + " info " + quoted(dir / "x.h5")).out.find("{\"range\":2}"), std::string::npos) << feature;
+    const Outcome outcome = decode(python, dir / "x.h5", "-o - --model " + quoted(model));
+    ASSERT_EQ(outcome.code, 0) << feature << ": " << outcome.err;
+    EXPECT_TRUE(outcome.out == text) << feature;
+  }
+}
+
 TEST(ReferenceDecoder, GivesBackTheFilesOfASet) {
   const std::string python = python_with(kModules);
   if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;

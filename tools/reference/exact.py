@@ -59,19 +59,20 @@ def quantise(x, m):
 
 
 class Linear:
-    """3.4, without a bias: weights int8 [n][k], scale binary32 [n], m the range of its input."""
+    """3.4: weights int8 [n][k], scale and bias (or None) binary32 [n], m the range of its input."""
 
-    def __init__(self, weights, scale, m):
+    def __init__(self, weights, scale, m, bias=None):
         bound = 127 * m * weights.shape[1]  # of every partial sum, in any order
         assert bound < 2**53
         self.w = weights.T.astype(F if bound < 2**24 else np.float64)
-        self.sw = is_f32(scale)
+        self.sw, self.bias = is_f32(scale), bias
         self.m = m
 
     def __call__(self, x):
         q, s = quantise(x, self.m)
         acc = q.astype(self.w.dtype) @ self.w + self.w.dtype.type(0)  # adding 0 turns -0 into the integer's 0
-        return is_f32(acc.astype(F) * (s[..., None] * self.sw))
+        y = acc.astype(F) * (s[..., None] * self.sw)
+        return is_f32(y if self.bias is None else y + self.bias)
 
 
 def rms_norm(x, g, eps):

@@ -49,17 +49,26 @@ class Model:
             data = file.read()
         self.digest = hashlib.sha256(data).digest()
         metadata, tensors = read_safetensors(data)
-        for key, known in (("format", "llmc-model"), ("format_version", "1"), ("numerics", "LLMC-X1"),
-                           ("architecture", "qwen3")):
+        for key, known in (("format", "llmc-model"), ("format_version", "1"), ("numerics", "LLMC-X1")):
             if metadata.get(key) != known:
                 raise ModelError(f"{path}: {key} is {metadata.get(key)!r}; this decoder knows {known!r}")
+        architecture = metadata.get("architecture")
+        if architecture not in ("qwen3", "decoder"):
+            raise ModelError(f"{path}: architecture is {architecture!r}; this decoder knows qwen3 and decoder")
         self.name = metadata["name"]
         config, profile = json.loads(metadata["config"]), json.loads(metadata["profile"])
+        if architecture == "qwen3":
+            config.update(norm="rms", activation="silu", positions="rope", gated=True, parallel=False, qk_norm=True,
+                          attention_bias=False, output_bias=False, mlp_bias=False, windows=[0] * config["layers"])
         if profile["kv"] not in (8, 16):
             raise ModelError(f"{path}: keys and values of {profile['kv']} bits; this decoder knows 8 and 16")
+        for field, known in (("norm", ("rms", "layer")), ("activation", ("silu", "gelu", "gelu_tanh")),
+                             ("positions", ("rope", "learned")), ("rope_pairs", ("halves", "neighbours"))):
+            if config[field] not in known:
+                raise ModelError(f"{path}: {field} is {config[field]!r}; this decoder knows {', '.join(known)}")
         self.kv = A8 if profile["kv"] == 8 else A16
-        for field in ("vocab", "width", "layers", "heads", "kv_heads", "head_dim", "ffn", "context", "rotary",
-                      "rope_pairs", "tied", "start"):
+        for field in ("vocab", "width", "layers", "heads", "kv_heads", "head_dim", "ffn", "context", "rope_pairs",
+                      "tied", "start", "norm", "activation", "positions", "gated", "parallel", "qk_norm", "windows"):
             setattr(self, field, config[field])
         self.eps = self.from_bits(config["eps_bits"])
         self.attention_scale = self.from_bits(config["attention_scale_bits"])
@@ -67,35 +76,63 @@ class Model:
         if len(self.tokens) != self.vocab:
             raise ModelError(f"{path}: the tokenizer has {len(self.tokens)} ids, the config says {self.vocab}")
         self.escape = needs_escape(self.tokens)
-        self.cos, self.sin = tensors["rope.cos"], tensors["rope.sin"]
+        if self.positions == "rope":
+            self.cos, self.sin = tensors["rope.cos"], tensors["rope.sin"]
+        else:
+            self.learned = tensors["model.positions.weight"]
 
-        def linear(bits, *names):
+        def linear(bits, names, bias=False):
             bits = activations or bits
             if bits not in (8, 16):
                 raise ModelError(f"{path}: activations of {bits} bits; this decoder knows 8 and 16")
-            return Linear(np.concatenate([tensors[n + ".weight"] for n in names]),
-                          np.concatenate([tensors[n + ".weight_scale"] for n in names]), A8 if bits == 8 else A16)
+            parts = [np.concatenate([tensors[n + end] for n in names]) for end in (".weight", ".weight_scale")]
+            biases = np.concatenate([tensors[n + ".bias"] for n in names]) if bias else None
+            return Linear(*parts, A8 if bits == 8 else A16, biases)
+
+        def norm(name):
+            g = tensors[name + ".weight"]
+            if self.norm == "rms":
+                return lambda x: exact.rms_norm(x, g, self.eps)
+            b = tensors[name + ".bias"]
+            return lambda x: exact.layer_norm(x, g, b, self.eps)
 
         self.embedding = tensors["model.embed_tokens.weight"], tensors["model.embed_tokens.weight_scale"]
         self.blocks = []
         for i, bits in enumerate(profile["layers"]):
             at = f"model.layers.{i}."
-            self.blocks.append({
-                "input_layernorm": tensors[at + "input_layernorm.weight"],
-                "q_norm": tensors[at + "self_attn.q_norm.weight"],
-                "k_norm": tensors[at + "self_attn.k_norm.weight"],
-                "post_attention_layernorm": tensors[at + "post_attention_layernorm.weight"],
-                "qkv": linear(bits["attn_in"], *(at + f"self_attn.{p}_proj" for p in "qkv")),
-                "o": linear(bits["attn_out"], at + "self_attn.o_proj"),
-                "gate_up": linear(bits["mlp_in"], at + "mlp.gate_proj", at + "mlp.up_proj"),
-                "down": linear(bits["mlp_out"], at + "mlp.down_proj"),
-            })
-        self.norm = tensors["model.norm.weight"]
-        self.head = linear(profile["head"], "model.embed_tokens" if self.tied else "lm_head")
+            block = {
+                "input_layernorm": norm(at + "input_layernorm"),
+                "post_attention_layernorm": norm(at + "post_attention_layernorm"),
+                "qkv": linear(bits["attn_in"], [at + f"self_attn.{p}_proj" for p in "qkv"], config["attention_bias"]),
+                "o": linear(bits["attn_out"], [at + "self_attn.o_proj"], config["output_bias"]),
+                "mlp_in": linear(bits["mlp_in"], [at + f"mlp.{p}_proj" for p in ("gate", "up")[not self.gated:]],
+                                 config["mlp_bias"]),
+                "down": linear(bits["mlp_out"], [at + "mlp.down_proj"], config["mlp_bias"]),
+            }
+            if self.qk_norm:
+                block["q_norm"], block["k_norm"] = (tensors[at + f"self_attn.{p}_norm.weight"] for p in "qk")
+            self.blocks.append(block)
+        self.final_norm = norm("model.norm")
+        self.head = linear(profile["head"], ["model.embed_tokens" if self.tied else "lm_head"])
 
     @staticmethod
     def from_bits(digits):
         return np.array([int(digits, 16)], np.uint32).view(F)[0]
+
+    def activate(self, x):
+        gate, up = (x[:, :self.ffn], x[:, self.ffn:]) if self.gated else (x, None)
+        if self.activation == "silu":
+            return exact.silu_mul(gate, up)
+        y = exact.gelu(gate, by_tanh=self.activation == "gelu_tanh")
+        return y * up if self.gated else y
+
+    def turn(self, x, norm, positions):
+        """Steps 5 and 6 for the heads of q or k."""
+        if self.qk_norm:
+            x = exact.rms_norm(x, norm, self.eps)
+        if self.positions == "rope":
+            x = exact.rope(x, self.cos[positions], self.sin[positions], self.rope_pairs)
+        return x
 
     def forward(self, runs, every=False, trace=lambda operation, layer, x: None):
         """One pass. runs: (cache, ids) pairs, the ids of one stream that follow those in its cache.
@@ -108,19 +145,20 @@ class Model:
             cache.length += len(run)
             assert cache.length <= self.context
         positions = [p for _, p in places]
-        cos, sin = self.cos[positions], self.sin[positions]
         rows, size = len(ids), self.head_dim
         weights, scales = self.embedding
         x = weights[ids].astype(F) * scales[ids][:, None]  # step 1
+        if self.positions == "learned":
+            x = x + self.learned[positions]
         trace("embed", 0, x)
         for layer, block in enumerate(self.blocks):
-            h = exact.rms_norm(x, block["input_layernorm"], self.eps)  # 2
+            h = block["input_layernorm"](x)  # 2
             qkv = block["qkv"](h)  # 3, 4
             trace("qkv", layer, qkv)
             heads = qkv.reshape(rows, -1, size)
             q, k, v = np.split(heads, [self.heads, self.heads + self.kv_heads], axis=1)
-            q = exact.rope(exact.rms_norm(q, block["q_norm"], self.eps), cos, sin, self.rope_pairs)  # 5, 6
-            k = exact.rope(exact.rms_norm(k, block["k_norm"], self.eps), cos, sin, self.rope_pairs)
+            q = self.turn(q, block.get("q_norm"), positions)  # 5, 6
+            k = self.turn(k, block.get("k_norm"), positions)
             trace("rope", layer, np.concatenate([q, k, v], axis=1).reshape(rows, -1))
             k_int, sk = exact.quantise(k, self.kv)  # 7
             v_int, ev = exact.quantise_value(v, self.kv)
@@ -128,23 +166,24 @@ class Model:
             for row, (cache, at) in enumerate(places):
                 cache.k[layer, :, at], cache.sk[layer, :, at] = k_int[row], sk[row]
                 cache.v[layer, :, at], cache.ev[layer, :, at] = v_int[row], ev[row]
-                seen = slice(0, at + 1)
+                first = max(0, at + 1 - self.windows[layer]) if self.windows[layer] else 0
+                seen = slice(first, at + 1)
                 o[row] = exact.attention(q[row], cache.k[layer, :, seen], cache.sk[layer, :, seen],  # 8
                                          cache.v[layer, :, seen], cache.ev[layer, :, seen],
                                          self.attention_scale).ravel()
             trace("attention", layer, o)
+            before = x
             x = x + block["o"](o)  # 9 to 11
             trace("attention out", layer, x)
-            h = exact.rms_norm(x, block["post_attention_layernorm"], self.eps)  # 12
-            gate_up = block["gate_up"](h)  # 13, 14
-            trace("gate up", layer, gate_up)
-            a = exact.silu_mul(gate_up[:, :self.ffn], gate_up[:, self.ffn:])  # 15
+            h = block["post_attention_layernorm"](before if self.parallel else x)  # 12
+            mlp_in = block["mlp_in"](h)  # 13, 14
+            trace("gate up", layer, mlp_in)
+            a = self.activate(mlp_in)  # 15
             trace("activation", layer, a)
             x = x + block["down"](a)  # 16 to 18
             trace("mlp out", layer, x)
         if not every:
             x = x[np.cumsum([len(ids) for _, ids in runs]) - 1]
-        h = exact.rms_norm(x, self.norm, self.eps)  # 19
-        logits = self.head(h)  # 20, 21
+        logits = self.head(self.final_norm(x))  # 19 to 21
         trace("logits", self.layers, logits)
         return exact.is_f32(logits)
