@@ -60,7 +60,7 @@ TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
       "mlp_in=16 attention_bias=true",
   };
   TempDir dir;
-  const std::string text = cut("docs.txt", 1000, 600), model = dir / "test.model";
+  const std::string text = cut("alice29.txt", 3000, 800), model = dir / "test.model";
   spill(dir / "in.txt", text);
   int seed = 0;
   for (const std::string feature : features) {
@@ -69,7 +69,7 @@ TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
                                std::to_string(++seed) + " " + feature);
     ASSERT_EQ(made.code, 0) << made.err;
     const Outcome coded =
-        compress(dir / "in.txt", dir / "x.h5", "--force --codec range --chunk 400 --carry 20 --model " + quoted(model));
+        compress(dir / "in.txt", dir / "x.h5", "--force --codec range --chunk 500 --carry 20 --model " + quoted(model));
     ASSERT_EQ(coded.code, 0) << coded.err;
     ASSERT_NE(shell(product() + " info " + quoted(dir / "x.h5")).out.find("{\"range\":2}"), std::string::npos) << feature;
     const Outcome outcome = decode(python, dir / "x.h5", "-o - --model " + quoted(model));
