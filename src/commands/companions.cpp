@@ -35,7 +35,7 @@ To write another decoder
   decoder/NUMERICS.md  the arithmetic: the same integers on every machine
   decoder/MODEL.md     the model file and the order of operations
   decoder/MIX.md       the codec "mix"
-  decoder/decode.py    and the files beside it: all of that in a few hundred lines of Python
+  decoder/decode.py    and the files beside it: all of that in Python
 
 The model
 
