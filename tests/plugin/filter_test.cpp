@@ -1,0 +1,129 @@
+// Other programs over libhdf5 read archives through the filter, and write through it.
+#include <gtest/gtest.h>
+
+#include "reference/python.h"
+
+namespace llmc::test {
+namespace {
+
+const std::string kPlugin = LLMC_BINARY_DIR "/plugin";
+
+std::string product() { return quoted(LLMC_BINARY_DIR "/llmc-batch"); }
+std::string with_plugin() { return "HDF5_PLUGIN_PATH=" + quoted(kPlugin) + " "; }
+
+// A text, and the archive of it: two whole chunks and a part of one, with the codec given.
+struct Sample {
+  explicit Sample(const std::string& codec) {
+    text = slurp(repository("tests/data/text/alice29.txt")).substr(5000, 1300);
+    spill(dir / "in.txt", text);
+    const Outcome made = shell(product() + " compress " + quoted(dir / "in.txt") + " -o " + quoted(dir / "x.h5") +
+                               " --quiet --chunk 600 --codec " + codec);
+    EXPECT_EQ(made.code, 0) << made.err;
+  }
+  TempDir dir;
+  std::string text;
+};
+
+Outcome python(const Sample& sample, const std::string& python, const std::string& program, const std::string& environment = "") {
+  spill(sample.dir / "t.py", "import sys, h5py, numpy\npath = sys.argv[1]\n" + program);
+  return shell(with_plugin() + environment + " " + python + " " + quoted(sample.dir / "t.py") + " " + quoted(sample.dir / "x.h5"));
+}
+
+TEST(Filter, H5pyReadsText) {
+  const std::string h5py = python_with("h5py");
+  if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";
+  for (const std::string codec : {"mix", "range", "rank", "zstd", "stored"}) {
+    const Sample sample(codec);
+    const Outcome outcome = python(sample, h5py,
+                                   "t = h5py.File(path, 'r')['text']\n"
+                                   "assert t[:].tobytes() == open(sys.argv[1][:-4] + 'in.txt', 'rb').read()\n"
+                                   "sys.stdout.buffer.write(t[590:610].tobytes())\n");
+    EXPECT_EQ(outcome.code, 0) << codec << ": " << outcome.err;
+    EXPECT_EQ(outcome.out, sample.text.substr(590, 20)) << codec;
+  }
+}
+
+TEST(Filter, H5pyWritesText) {
+  const std::string h5py = python_with("h5py");
+  if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";
+  const Sample sample("mix");
+  // The filter's values as they stand in an archive; the last chunk is partly filled.
+  const Outcome outcome = python(sample, h5py, R"(
+plist = h5py.File(path, 'r')['text'].id.get_create_plist()
+code, flags, values, name = plist.get_filter(0)
+assert code == 51773 and name == b'llmc-batch', (code, name)
+text = numpy.frombuffer(open(path[:-4] + 'in.txt', 'rb').read()[:1000], 'u1')
+with h5py.File(path + '.new', 'w') as f:
+    t = f.create_dataset('mine', data=text, chunks=(600,), compression=51773, compression_opts=values)
+    assert t.id.get_storage_size() < 700, t.id.get_storage_size()
+with h5py.File(path + '.new', 'r') as f:
+    assert f['mine'][:].tobytes() == text.tobytes()
+    frame = f['mine'].id.read_direct_chunk((0,))[1]
+    assert frame[8:12] == b'\xff\xff\xff\xff', frame[:32]
+)");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+TEST(Filter, DamageIsAnErrorAndNeverOtherBytes) {
+  const std::string h5py = python_with("h5py");
+  if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";
+  const Sample sample("range");
+  const Outcome outcome = python(sample, h5py, R"(
+f = h5py.File(path, 'r')
+plist = f['text'].id.get_create_plist()
+frame = bytearray(f['text'].id.read_direct_chunk((0,))[1])
+values = plist.get_filter(0)[2]
+def attempt(name, frame, values):
+    with h5py.File(path + '.' + name, 'w') as g:
+        t = g.create_dataset('t', (600,), 'u1', chunks=(600,), compression=51773, compression_opts=values)
+        t.id.write_direct_chunk((0,), bytes(frame))
+    with h5py.File(path + '.' + name, 'r') as g:
+        try:
+            return g['t'][:].tobytes()
+        except OSError:
+            return None
+assert attempt('whole', frame, values) == f['text'][:600].tobytes()
+for at in range(0, len(frame), 37):
+    broken = bytearray(frame)
+    broken[at] ^= 4
+    assert attempt('flip%d' % at, broken, values) is None, at
+assert attempt('cut', frame[:-1], values) is None
+for at in (0, 2, 5, 11, 12):
+    wrong = list(values)
+    wrong[at] ^= 1 << 20
+    assert attempt('value%d' % at, frame, tuple(wrong)) is None, at
+assert attempt('none', frame, tuple(values[:4])) is None
+)");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("LLMC_MODEL_PATH"), std::string::npos) << outcome.err;
+}
+
+TEST(Filter, ToolsOfHdf5ReadAndRewrite) {
+  if (shell("command -v h5dump && command -v h5repack").code != 0) GTEST_SKIP() << "not run: no h5dump and h5repack";
+  const Sample sample("mix");
+  const std::string archive = quoted(sample.dir / "x.h5");
+  auto dump = [&](const std::string& environment, const std::string& file) {
+    const Outcome outcome = shell(environment + "h5dump -d /text -b LE -o " + quoted(sample.dir / "out.bin") + " " + quoted(file));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return slurp(sample.dir / "out.bin");
+  };
+  EXPECT_TRUE(dump(with_plugin(), sample.dir / "x.h5") == sample.text);
+  Outcome outcome = shell(with_plugin() + "h5repack -f NONE " + archive + " " + quoted(sample.dir / "plain.h5"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(dump("HDF5_PLUGIN_PATH=/nowhere ", sample.dir / "plain.h5") == sample.text);
+  outcome = shell(with_plugin() + "h5repack " + archive + " " + quoted(sample.dir / "again.h5"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(dump(with_plugin(), sample.dir / "again.h5") == sample.text);
+}
+
+TEST(Filter, CallsNoFunctionOfLibhdf5) {
+  const Outcome outcome = shell(quoted(LLMC_NM) + " -D " + quoted(kPlugin + "/libllmc_hdf5_filter.so"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.find(" U H5"), std::string::npos);
+  EXPECT_NE(outcome.out.find(" T H5PLget_plugin_info"), std::string::npos);
+  // Nothing else is offered to the program that opens it.
+  EXPECT_EQ(outcome.out.find("_ZN4llmc"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace llmc::test
