@@ -78,6 +78,29 @@ TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
   }
 }
 
+// SmolLM2's vocabulary lacks 21 bytes.
+TEST(ReferenceDecoder, ReadsEscapes) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  const std::string text = "\xf5" + cut("alice29.txt", 3000, 300) + std::string("\xc0\0\xff\xff", 4) + " and on" + "\xf8";
+  const std::string model = dir / "test.model";
+  spill(dir / "in.txt", text);
+  const Outcome made = shell(python + " " + quoted(repository("tests/reference/make_model.py")) + " " +
+                             quoted(repository("models/e0.safetensors")) + " " + quoted(model) + " 9 vocab=49152 width=16 " +
+                             "ffn=24 tied=true tokenizer=" + quoted(repository("tests/data/tokenizers/smollm2.json")));
+  ASSERT_EQ(made.code, 0) << made.err;
+  for (const std::string codec : {"range", "rank", "mix"}) {
+    const Outcome coded = compress(dir / "in.txt", dir / "x.h5", "--force --codec " + codec + " --model " + quoted(model));
+    ASSERT_EQ(coded.code, 0) << coded.err;
+    const std::string info = shell(product() + " info " + quoted(dir / "x.h5")).out;
+    EXPECT_NE(info.find("{\"" + codec + "\":1}"), info.npos) << info;
+    const Outcome outcome = decode(python, dir / "x.h5", "-o - --model " + quoted(model));
+    ASSERT_EQ(outcome.code, 0) << codec << ": " << outcome.err;
+    EXPECT_TRUE(outcome.out == text) << codec;
+  }
+}
+
 TEST(ReferenceDecoder, GivesBackTheFilesOfASet) {
   const std::string python = python_with(kModules);
   if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;

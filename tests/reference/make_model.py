@@ -2,7 +2,7 @@
 
 usage: make_model.py TOKENIZER_OWNER OUT SEED NAME=VALUE...     (fields of `config`, and kv, head, attn_in, ... of `profile`)
 
-TOKENIZER_OWNER is a model file whose tokenizer is taken.
+TOKENIZER_OWNER is a model file whose tokenizer is taken; tokenizer=FILE takes a tokenizer.json instead.
 """
 import json
 import struct
@@ -15,12 +15,17 @@ F = np.float32
 
 def main():
     owner, out, seed, *settings = sys.argv[1:]
+    others = [s.partition("=")[2] for s in settings if s.startswith("tokenizer=")]
+    settings = [s for s in settings if not s.startswith("tokenizer=")]
     with open(owner, "rb") as file:
         data = file.read()
     size, = struct.unpack_from("<Q", data)
     header = json.loads(data[8:8 + size])
     begin, end = header["tokenizer.json"]["data_offsets"]
     tokenizer = np.frombuffer(data, np.uint8, end - begin, 8 + size + begin)
+    if others:
+        with open(others[0], "rb") as file:
+            tokenizer = np.frombuffer(file.read(), np.uint8)
     c = dict(vocab=4096, width=48, layers=3, heads=4, kv_heads=2, head_dim=16, ffn=40, context=80, rotary=16,
              rope_pairs="halves", tied=False, eps_bits="3727c5ac", attention_scale_bits="3eb8aa3b", start=0,
              family="test", norm="rms", activation="silu", positions="rope", gated=True, parallel=False, qk_norm=False,

@@ -7,7 +7,7 @@ import numpy as np
 
 import exact
 from exact import A8, A16, F, Linear
-from tokenizer import needs_escape, token_bytes
+from tokenizer import read_tokens
 
 
 class ModelError(Exception):
@@ -72,10 +72,9 @@ class Model:
             setattr(self, field, config[field])
         self.eps = self.from_bits(config["eps_bits"])
         self.attention_scale = self.from_bits(config["attention_scale_bits"])
-        self.tokens = token_bytes(json.loads(tensors["tokenizer.json"].tobytes()))
+        self.tokens, self.escape = read_tokens(json.loads(tensors["tokenizer.json"].tobytes()))
         if len(self.tokens) != self.vocab:
             raise ModelError(f"{path}: the tokenizer has {len(self.tokens)} ids, the config says {self.vocab}")
-        self.escape = needs_escape(self.tokens)
         if self.positions == "rope":
             self.cos, self.sin = tensors["rope.cos"], tensors["rope.sin"]
         else:

@@ -1,4 +1,5 @@
 """What the tokens of a model stand for (MODEL.md section 1.1). Decoding needs no more than that."""
+import re
 
 
 def byte_alphabet():
@@ -11,19 +12,24 @@ def byte_alphabet():
     return alphabet
 
 
-def token_bytes(definition):
-    """The bytes of each id of a parsed tokenizer.json; b"" for ids that no text yields."""
-    alphabet = byte_alphabet()
-    vocabulary = dict(definition["model"]["vocab"])
+def read_tokens(definition):
+    """Of a parsed tokenizer.json: the bytes of each id, b"" for ids that no text yields; whether there is an escape."""
+    vocabulary = definition["model"]["vocab"]
     added = {token["content"]: token["id"] for token in definition.get("added_tokens") or []}
-    size = 1 + max([*vocabulary.values(), *added.values()])
-    tokens = [b""] * size
+    tokens = [b""] * (1 + max([*vocabulary.values(), *added.values()]))
+    single = set()  # bytes that have a token of their own
+    fallback = definition["model"].get("byte_fallback")
+    alphabet = byte_alphabet()
     for token, number in vocabulary.items():
-        if token not in added and all(c in alphabet for c in token):
-            tokens[number] = bytes(alphabet[c] for c in token)
-    return tokens
-
-
-def needs_escape(tokens):
-    """Whether some byte has no token of its own."""
-    return len({t for t in tokens if len(t) == 1}) < 256
+        if token in added:
+            continue
+        if not fallback:
+            data = bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else b""
+            single |= set(data) if len(data) == 1 else set()
+        elif re.fullmatch("<0x[0-9A-F]{2}>", token):
+            data = bytes([int(token[3:5], 16)])
+            single |= set(data)
+        else:
+            data = b"" if " " in token else token.replace("\u2581", " ").encode()
+        tokens[number] = data
+    return tokens, len(single) < 256
