@@ -1,19 +1,20 @@
 #include "model/import.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <list>
-#include <set>
 
 #include "base/file.h"
 #include "exact/kernels.h"
+#include "model/import_plan.h"
 #include "model/json_field.h"
-#include "model/model.h"
-#include "model/rope_table.h"
-#include "model/safetensors.h"
+#include "model/model_writer.h"
+#include "model/trial.h"
 #include "tokens/unicode.h"
 
 namespace llmc {
@@ -23,402 +24,328 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr uint64_t kMaxConfig = 16u << 20;
-constexpr uint64_t kMaxTokenizer = 256u << 20;
+constexpr uint64_t kFloatsAtOnce = 4u << 20;
 
 Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
-float half_to_float(uint16_t h) {
-  const int exponent = (h >> 10) & 31, mantissa = h & 1023;
-  const float magnitude = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                          : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                           : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-  return h & 0x8000 ? -magnitude : magnitude;
+std::string float_bits(float value) { return fmt::format("{:08x}", std::bit_cast<uint32_t>(value)); }
+
+// "qwen3" says all there is to say about a plain one, and is what older versions read.
+bool is_plain_qwen3(const ModelConfig& c) {
+  return c.family == "qwen3" && c.norm == NormKind::rms && c.activation == Activation::silu && c.gated && !c.parallel &&
+         c.qk_norm && !c.learned_positions && !c.attention_bias && !c.output_bias && !c.mlp_bias &&
+         std::all_of(c.windows.begin(), c.windows.end(), [](int w) { return w == 0; });
 }
 
-// The parts of one checkpoint.
-class Checkpoint {
+std::string config_text(const ModelConfig& c) {
+  json out{{"vocab", c.vocab},
+           {"width", c.width},
+           {"layers", c.layers},
+           {"heads", c.heads},
+           {"kv_heads", c.kv_heads},
+           {"head_dim", c.head_dim},
+           {"ffn", c.ffn},
+           {"context", c.context},
+           {"rotary", c.rotary},
+           {"rope_pairs", "halves"},
+           {"tied", c.tied},
+           {"eps_bits", float_bits(c.eps)},
+           {"attention_scale_bits", float_bits(c.attention_scale)},
+           {"start", c.start}};
+  if (c.architecture == "decoder") {
+    static constexpr const char* kActivations[] = {"silu", "gelu", "gelu_tanh"};
+    out.update({{"family", c.family},
+                {"norm", c.norm == NormKind::rms ? "rms" : "layer"},
+                {"activation", kActivations[static_cast<int>(c.activation)]},
+                {"positions", c.learned_positions ? "learned" : "rope"},
+                {"gated", c.gated},
+                {"parallel", c.parallel},
+                {"qk_norm", c.qk_norm},
+                {"attention_bias", c.attention_bias},
+                {"output_bias", c.output_bias},
+                {"mlp_bias", c.mlp_bias},
+                {"windows", c.windows}});
+  }
+  return out.dump();
+}
+
+// A file of our own, seen as memory.
+Result<std::shared_ptr<const Model>> load_mapped(const fs::path& path) {
+  LLMC_ASSIGN(const File file, File::open_read(path));
+  LLMC_ASSIGN(const uint64_t size, file.size());
+  void* const p = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
+  if (p == MAP_FAILED) return errno_status(errno, path);
+  const auto unmap = [size](const void* begin) { munmap(const_cast<void*>(begin), size); };
+  const std::shared_ptr<const void> owner(p, unmap);
+  return Model::from_bytes({static_cast<const uint8_t*>(p), size}, owner);
+}
+
+class Importer {
  public:
-  Status open(const fs::path& directory) {
-    const fs::path whole = directory / "model.safetensors";
-    const fs::path index = directory / "model.safetensors.index.json";
-    std::error_code ignored;
-    if (fs::exists(whole, ignored) || !fs::exists(index, ignored)) return add(whole);
-    LLMC_ASSIGN(const Bytes text, read_file(index, kMaxConfig));
-    LLMC_ASSIGN(const json parsed, parse_object(as_text(text), index.string()));
-    const auto map = parsed.find("weight_map");
-    if (map == parsed.end() || !map->is_object()) return bad(index.string() + ": field weight_map is missing");
-    std::set<std::string> names;
-    for (const json& part : *map) {
-      if (!part.is_string() || part.get<std::string>().find('/') != std::string::npos) {
-        return bad(index.string() + ": a part is not named by a plain file name");
-      }
-      names.insert(part.get<std::string>());
-    }
-    for (const std::string& name : names) LLMC_TRY(add(directory / name));
-    return {};
-  }
+  Importer(TensorStore store, ImportPlan plan, const ImportOptions& options, const fs::path& output)
+      : store_(std::move(store)), plan_(std::move(plan)), c_(plan_.config), options_(options), writer_(output) {}
 
-  // The tensor as floats: all of it, or its first `rows` rows. Counts as used.
-  Result<std::vector<float>> take(const std::string& name, uint64_t rows, uint64_t columns, bool cut_rows) {
-    for (const auto& part : parts_) {
-      const Tensor* t = part->view.find(name);
-      if (t == nullptr) continue;
-      used_.insert(name);
-      const bool vector = columns == 0;
-      const bool fits = vector ? t->shape == std::vector<uint64_t>{rows}
-                               : t->shape.size() == 2 && t->shape[1] == columns &&
-                                     (t->shape[0] == rows || (cut_rows && t->shape[0] > rows));
-      if (!fits) {
-        return bad(fmt::format("{}: tensor {} has the shape {}, not [{}{}]", part->path, name, t->shape_text(), rows,
-                               vector ? "" : fmt::format(", {}", columns)));
-      }
-      std::vector<float> out(rows * (vector ? 1 : columns));
-      LLMC_TRY(convert(*t, out).with(part->path));
-      return out;
+  Result<ImportReport> run(const fs::path& source) {
+    LLMC_TRY(check_tensors());
+    const bool long_context = c_.context > kMaxContext / 2;
+    const bool sample = options_.activations == 0 || (options_.kv == 0 && !long_context);
+    Profile profile = Profile::of(sample ? 16 : options_.activations, sample ? 16 : options_.kv);
+    if (long_context && options_.kv == 0) profile.kv = 8;
+    ModelWriter::Metadata metadata = describe(source, profile);
+    declare();
+    LLMC_TRY(writer_.start(metadata));
+    LLMC_TRY(write_tables());
+    LLMC_TRY(write_pieces());
+    if (sample) {
+      LLMC_ASSIGN(auto model, load_mapped(writer_.unfinished()));
+      const auto measuring = [this](double part) { tell("measuring the sample text", part); };
+      LLMC_ASSIGN(const Trial trial,
+                  choose_profile(std::move(model), options_.activations, options_.kv, measuring));
+      report_.sample_bytes = trial.sample_bytes;
+      report_.sample_tokens = trial.sample_tokens;
+      report_.bits_best = trial.bits_best;
+      report_.bits_chosen = trial.bits_chosen;
+      metadata["profile"] = trial.profile.json(c_.layers);
+      LLMC_TRY(writer_.restate(metadata));
     }
-    return bad(fmt::format("{}: tensor {} is missing", parts_.front()->path, name));
-  }
-
-  void allow(const std::string& name) { used_.insert(name); }
-
-  // Fails where a tensor was not asked for: it would change what the model computes.
-  Status all_used() const {
-    for (const auto& part : parts_) {
-      for (const Tensor& t : part->view.tensors()) {
-        if (!used_.contains(t.name)) {
-          return bad(fmt::format("{}: tensor {} is not part of a Qwen3ForCausalLM", part->path, t.name.substr(0, 200)));
-        }
-      }
-    }
-    return {};
+    tell("checking", 1);
+    // The reader's own checks (the range table) are the last word.
+    const auto model = load_mapped(writer_.unfinished());
+    if (!model.ok()) return model.status();
+    report_.profile = (*model)->profile();
+    LLMC_TRY(writer_.finish());
+    return std::move(report_);
   }
 
  private:
-  struct Part {
-    std::string path;
-    Bytes bytes;
-    Safetensors view;
+  void tell(const std::string& what, double part) const {
+    if (options_.progress) options_.progress(what, part);
+  }
+
+  // Every tensor is there in the right shape, and there are no others, before any is read.
+  Status check_tensors() {
+    for (const Piece& piece : plan_.pieces) {
+      const Origin& from = piece.origin;
+      LLMC_ASSIGN(std::vector<uint64_t> shape, store_.shape(from.tensor));
+      const uint64_t rows = from.rows > 0 ? from.rows : piece.n;
+      const bool vector = !piece.matrix && piece.k == 1;
+      std::vector<uint64_t> wanted = vector ? std::vector<uint64_t>{rows} : std::vector<uint64_t>{rows, piece.k};
+      if (from.columns) std::swap(wanted[0], wanted[1]);
+      const bool padded = from.more && shape.size() == 2 && shape[0] >= rows && shape[1] == piece.k;
+      if (shape == wanted || padded) continue;
+      Tensor has, asks;
+      has.shape = shape;
+      asks.shape = wanted;
+      return bad(fmt::format("{}: tensor {} has the shape {}, not {}", store_.path(), from.tensor, has.shape_text(),
+                             asks.shape_text()));
+    }
+    if (const std::string unused = store_.unused(); !unused.empty()) {
+      return bad(
+          fmt::format("{}: tensor {} is not part of a model of the family {}", store_.path(), unused, c_.family));
+    }
+    return {};
+  }
+
+  ModelWriter::Metadata describe(const fs::path& source, const Profile& profile) const {
+    const auto choose = [](const std::string& given, const std::string& found, const std::string& otherwise) {
+      return !given.empty() ? given : !found.empty() ? found : otherwise;
+    };
+    const fs::path last = source.has_filename() ? source : source.parent_path();
+    const std::string own = fs::is_directory(last) ? last.filename().string() : last.stem().string();
+    return {{"format", Model::kFormat},
+            {"format_version", std::to_string(Model::kFormatVersion)},
+            {"numerics", Model::kNumerics},
+            {"architecture", c_.architecture},
+            {"config", config_text(c_)},
+            {"profile", profile.json(c_.layers)},
+            {"unicode", unicode::kUnicodeVersion},
+            {"name", choose(options_.name, plan_.name, own)},
+            {"license", choose(options_.license, plan_.license, "unknown")}};
+  }
+
+  void declare() {
+    if (!c_.learned_positions) {
+      const std::vector<uint64_t> shape{static_cast<uint64_t>(c_.context), static_cast<uint64_t>(c_.rotary / 2)};
+      writer_.declare(model_names::kRopeCos, DType::f32, shape);
+      writer_.declare(model_names::kRopeSin, DType::f32, shape);
+    }
+    for (const Piece& piece : plan_.pieces) {
+      if (piece.matrix) {
+        writer_.declare(piece.name + model_names::kScaleSuffix, DType::f32, {piece.n});
+        writer_.declare(piece.name, DType::i8, {piece.n, piece.k});
+      } else if (piece.k == 1) {
+        writer_.declare(piece.name, DType::f32, {piece.n});
+      } else {
+        writer_.declare(piece.name, DType::f32, {piece.n, piece.k});
+      }
+    }
+    writer_.declare(model_names::kTokenizer, DType::u8, {plan_.tokenizer_json.size()});
+  }
+
+  static ByteView bytes_of(const std::vector<float>& values) {
+    return {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(float)};
+  }
+
+  Status write_tables() {
+    LLMC_TRY(writer_.put(model_names::kTokenizer, 0, plan_.tokenizer_json));
+    if (c_.learned_positions) return {};
+    const RopeTable rope = make_rope_table(plan_.rope_theta, c_.rotary, c_.context, plan_.rope);
+    LLMC_TRY(writer_.put(model_names::kRopeCos, 0, bytes_of(rope.cos)));
+    return writer_.put(model_names::kRopeSin, 0, bytes_of(rope.sin));
+  }
+
+  Status write_pieces() {
+    double all = 0, done = 0;
+    for (const Piece& piece : plan_.pieces) all += static_cast<double>(piece.n * piece.k);
+    double noise = 0, power = 0;
+    for (const Piece& piece : plan_.pieces) {
+      tell("reading weights", done / all);
+      Error error;
+      LLMC_TRY(write_piece(piece, &error));
+      done += static_cast<double>(piece.n * piece.k);
+      noise += error.noise;
+      power += error.power;
+      if (piece.matrix) add_error(piece.name, error);
+    }
+    report_.weight_error = power > 0 ? std::sqrt(noise / power) : 0;
+    for (size_t i = 0; i < errors_.size(); ++i) {
+      report_.layers[i].error = errors_[i].power > 0 ? std::sqrt(errors_[i].noise / errors_[i].power) : 0;
+    }
+    return {};
+  }
+
+  struct Error {
+    double noise = 0, power = 0;
   };
 
-  Status add(const fs::path& path) {
-    auto part = std::make_unique<Part>();
-    part->path = path.string();
-    LLMC_ASSIGN(part->bytes, read_file(path));
-    Result<Safetensors> view = Safetensors::parse(part->bytes);
-    if (!view.ok()) return view.status().with(part->path);
-    part->view = std::move(*view);
-    parts_.push_back(std::move(part));
+  void add_error(const std::string& name, const Error& error) {
+    const std::string_view layers = "model.layers.";
+    std::string group = name == model_names::kEmbedding ? "embedding" : name == model_names::kHead ? "head" : "";
+    if (group.empty()) {
+      const std::string rest = name.substr(layers.size());
+      group = "layer " + rest.substr(0, rest.find('.'));
+    }
+    if (report_.layers.empty() || report_.layers.back().name != group) {
+      report_.layers.push_back({group, 0});
+      errors_.emplace_back();
+    }
+    errors_.back().noise += error.noise;
+    errors_.back().power += error.power;
+  }
+
+  // A few rows at a time; a transposed tensor has to be there as a whole.
+  Status write_piece(const Piece& piece, Error* error) {
+    std::vector<float> whole;
+    const uint64_t stored = piece.origin.rows > 0 ? piece.origin.rows : piece.n;
+    if (piece.origin.columns) {
+      whole.resize(stored * piece.k);
+      LLMC_TRY(store_.read(piece.origin.tensor, 0, piece.k, whole.data()));
+    }
+    const uint64_t step = std::max<uint64_t>(1, kFloatsAtOnce / piece.k);
+    std::vector<float> rows, scales;
+    std::vector<int8_t> q;
+    for (uint64_t first = 0; first < piece.n; first += step) {
+      const uint64_t count = std::min(step, piece.n - first);
+      rows.resize(count * piece.k);
+      if (piece.origin.columns) {
+        for (uint64_t i = 0; i < count; ++i) {
+          for (uint64_t j = 0; j < piece.k; ++j) {
+            rows[i * piece.k + j] = whole[j * stored + piece.origin.first + first + i];
+          }
+        }
+      } else {
+        LLMC_TRY(read_rows(piece, first, count, rows.data()));
+      }
+      if (!piece.matrix) {
+        LLMC_TRY(writer_.put(piece.name, first * piece.k * sizeof(float), bytes_of(rows)));
+        continue;
+      }
+      LLMC_TRY(quantise(piece, first, rows, &q, &scales, error));
+      LLMC_TRY(writer_.put(piece.name, first * piece.k, {reinterpret_cast<const uint8_t*>(q.data()), q.size()}));
+      LLMC_TRY(writer_.put(piece.name + model_names::kScaleSuffix, first * sizeof(float), bytes_of(scales)));
+    }
     return {};
   }
 
-  static Status convert(const Tensor& t, std::vector<float>& out) {
-    const uint8_t* p = t.data.data();
-    const auto get16 = [p](size_t i) {
-      uint16_t v;
-      std::memcpy(&v, p + 2 * i, 2);
-      return v;
-    };
-    switch (t.type) {
-      case DType::f32:
-        std::memcpy(out.data(), p, out.size() * 4);
-        break;
-      case DType::bf16:
-        for (size_t i = 0; i < out.size(); ++i) out[i] = std::bit_cast<float>(static_cast<uint32_t>(get16(i)) << 16);
-        break;
-      case DType::f16:
-        for (size_t i = 0; i < out.size(); ++i) out[i] = half_to_float(get16(i));
-        break;
-      default:
-        return bad(fmt::format("tensor {} is {}; BF16, F16 and F32 are imported", t.name, dtype_name(t.type)));
-    }
-    for (const float v : out) {
-      if (!std::isfinite(v)) return bad(fmt::format("tensor {} holds an infinity or NaN", t.name));
+  // Rows that lie together are read together.
+  Status read_rows(const Piece& piece, uint64_t first, uint64_t count, float* out) const {
+    const Origin& from = piece.origin;
+    if (from.order.empty()) return store_.read(from.tensor, from.first + first, count, out);
+    for (uint64_t i = 0; i < count;) {
+      uint64_t run = 1;
+      while (i + run < count && from.order[first + i + run] == from.order[first + i] + run) ++run;
+      LLMC_TRY(store_.read(from.tensor, from.first + from.order[first + i], run, out + i * piece.k));
+      i += run;
     }
     return {};
-  }
-
-  std::vector<std::unique_ptr<Part>> parts_;
-  std::set<std::string> used_;
-};
-
-// Tensors of the file to be written, and the memory behind them.
-class Output {
- public:
-  void floats(const std::string& name, std::vector<uint64_t> shape, const std::vector<float>& values) {
-    add(floats_, name, DType::f32, std::move(shape), values.data(), values.size() * 4);
   }
 
   // int8 with one scale per row (docs/MODEL.md, "Weights").
-  Status matrix(const std::string& name, uint64_t n, uint64_t k, const std::vector<float>& values) {
-    std::vector<float> scale(n);
-    std::vector<int8_t> q(n * k);
+  static Status quantise(const Piece& piece, uint64_t first, const std::vector<float>& rows, std::vector<int8_t>* q,
+                         std::vector<float>* scales, Error* error) {
+    const uint64_t k = piece.k, n = rows.size() / k;
+    q->assign(rows.size(), 0);
+    scales->assign(n, 0x1p-40f);
     for (uint64_t row = 0; row < n; ++row) {
-      const float* w = values.data() + row * k;
+      const float* w = rows.data() + row * k;
       float greatest = 0;
       for (uint64_t i = 0; i < k; ++i) greatest = std::max(greatest, std::fabs(w[i]));
       const float sw = greatest / 127.0f;
-      if (sw > 0x1p20f) return bad(fmt::format("tensor {}: row {} is larger than 127 * 2^20", name, row));
-      if (sw < 0x1p-40f) {
-        scale[row] = 0x1p-40f;
-        continue;
-      }
-      scale[row] = sw;
+      if (sw > 0x1p20f) return bad(fmt::format("tensor {}: row {} is larger than 127 * 2^20", piece.name, first + row));
+      const bool zero = sw < 0x1p-40f;
+      if (!zero) (*scales)[row] = sw;
+      double noise = 0, power = 0;
       for (uint64_t i = 0; i < k; ++i) {
-        const float r = std::nearbyint(w[i] / sw);
-        q[row * k + i] = static_cast<int8_t>(std::clamp(r, -127.0f, 127.0f));
+        if (!zero) (*q)[row * k + i] = static_cast<int8_t>(std::clamp(std::nearbyint(w[i] / sw), -127.0f, 127.0f));
+        const double off = static_cast<double>(w[i]) - static_cast<double>((*q)[row * k + i]) * (*scales)[row];
+        noise += off * off;
+        power += static_cast<double>(w[i]) * w[i];
       }
+      error->noise += noise;
+      error->power += power;
     }
-    floats(name + model_names::kScaleSuffix, {n}, scale);
-    add(integers_, name, DType::i8, {n, k}, q.data(), q.size());
     return {};
   }
 
-  void raw(const std::string& name, ByteView bytes) {
-    add(bytes_, name, DType::u8, {bytes.size()}, bytes.data(), bytes.size());
-  }
-
-  // Floats first, so that all of them stay aligned.
-  Bytes write(const std::map<std::string, std::string>& metadata) const {
-    std::vector<Tensor> all;
-    for (const auto* list : {&floats_, &integers_, &bytes_}) all.insert(all.end(), list->begin(), list->end());
-    return write_safetensors(metadata, all);
-  }
-
- private:
-  void add(std::vector<Tensor>& list, const std::string& name, DType type, std::vector<uint64_t> shape,
-           const void* data, size_t size) {
-    const auto* begin = static_cast<const uint8_t*>(data);
-    memory_.emplace_back(begin, begin + size);
-    list.push_back({name, type, std::move(shape), memory_.back()});
-  }
-
-  std::vector<Tensor> floats_, integers_, bytes_;
-  std::list<Bytes> memory_;
+  TensorStore store_;
+  const ImportPlan plan_;
+  const ModelConfig& c_;
+  const ImportOptions& options_;
+  ModelWriter writer_;
+  ImportReport report_;
+  std::vector<Error> errors_;  // of report_.layers
 };
-
-// Fields whose other values would ask for a computation that the forward pass does not have.
-Status check_features(const json& config) {
-  const auto unset = [&](const char* name) {
-    return !config.contains(name) || config[name].is_null() || config[name] == false;
-  };
-  const auto architectures = config.find("architectures");
-  const std::string architecture = architectures != config.end() && architectures->is_array() &&
-                                           architectures->size() == 1 && (*architectures)[0].is_string()
-                                       ? (*architectures)[0].get<std::string>()
-                                       : "";
-  if (architecture != "Qwen3ForCausalLM") {
-    return bad(fmt::format("the architecture {} is not supported; Qwen3ForCausalLM is",
-                           architecture.empty() ? "(none named)" : architecture.substr(0, 80)));
-  }
-  for (const char* name : {"attention_bias", "use_sliding_window", "rope_scaling", "quantization_config", "mlp_bias"}) {
-    if (!unset(name)) return bad(fmt::format("{} is set, which is not supported", name));
-  }
-  if (config.value("hidden_act", json("silu")) != "silu") return bad("hidden_act is not silu, which is not supported");
-  if (!unset("partial_rotary_factor") && config["partial_rotary_factor"] != 1.0) {
-    return bad("partial_rotary_factor is not 1, which is not supported");
-  }
-  if (const auto types = config.find("layer_types"); types != config.end() && types->is_array()) {
-    for (const json& type : *types) {
-      if (type != "full_attention") return bad("layer_types lists other than full_attention, which is not supported");
-    }
-  }
-  if (const auto rope = config.find("rope_parameters"); rope != config.end() && rope->is_object()) {
-    if (rope->value("rope_type", json("default")) != "default")
-      return bad("rope_type is not default, which is not supported");
-  }
-  return {};
-}
-
-Result<double> rope_theta(const json& config) {
-  const auto parameters = config.find("rope_parameters");
-  const bool nested = parameters != config.end() && parameters->is_object() && parameters->contains("rope_theta");
-  const json theta = nested ? (*parameters)["rope_theta"] : config.value("rope_theta", json());
-  if (!theta.is_number() || !(theta.get<double>() >= 1.0 && theta.get<double>() <= 1e12)) {
-    return bad("field rope_theta is missing or not a number from 1 to 1e12");
-  }
-  return theta.get<double>();
-}
-
-// What is fed before the first token: bos_token_id, or the end-of-text id where there is none.
-Result<int> start_id(const json& config, int vocab) {
-  for (const char* name : {"bos_token_id", "eos_token_id"}) {
-    json id = config.value(name, json());
-    if (id.is_array() && !id.empty()) id = json(id[0]);
-    if (id.is_null()) continue;
-    LLMC_ASSIGN(const int64_t value, int_field(json{{name, id}}, name, 0, vocab - 1));
-    return static_cast<int>(value);
-  }
-  return bad("neither bos_token_id nor eos_token_id is there");
-}
-
-struct Shape {
-  ModelConfig config;
-  double theta = 0;
-};
-
-Result<Shape> read_shape(const json& json_config, int vocab) {
-  LLMC_TRY(check_features(json_config));
-  Shape shape;
-  ModelConfig& c = shape.config;
-  const auto number = [&](const char* name, int64_t least, int64_t greatest, int* out) -> Status {
-    LLMC_ASSIGN(const int64_t value, int_field(json_config, name, least, greatest));
-    *out = static_cast<int>(value);
-    return {};
-  };
-  int rows = 0;
-  LLMC_TRY(number("vocab_size", 1, 1 << 30, &rows));
-  if (vocab > rows) return bad(fmt::format("vocab_size is {}, but tokenizer.json has {} ids", rows, vocab));
-  c.architecture = "qwen3";
-  c.vocab = vocab;
-  LLMC_TRY(number("hidden_size", 8, kMaxWidth, &c.width));
-  LLMC_TRY(number("num_hidden_layers", 1, 1024, &c.layers));
-  LLMC_TRY(number("num_attention_heads", 1, 1024, &c.heads));
-  LLMC_TRY(number("num_key_value_heads", 1, c.heads, &c.kv_heads));
-  LLMC_TRY(number("head_dim", kMinHeadDim, kMaxHeadDim, &c.head_dim));
-  if (c.heads % c.kv_heads != 0) return bad("field num_attention_heads is not a multiple of num_key_value_heads");
-  if (c.head_dim % 8 != 0) return bad("field head_dim is not a multiple of 8");
-  LLMC_TRY(number("intermediate_size", 8, kMaxWidth, &c.ffn));
-  LLMC_TRY(number("max_position_embeddings", 2, kMaxContext, &c.context));
-  c.rotary = c.head_dim;
-  c.tied = json_config.value("tie_word_embeddings", json(false)) == true;
-  const json eps = json_config.value("rms_norm_eps", json());
-  if (!eps.is_number()) return bad("field rms_norm_eps is missing");
-  c.eps = static_cast<float>(eps.get<double>());
-  c.attention_scale = attention_scale(c.head_dim);
-  LLMC_ASSIGN(c.start, start_id(json_config, vocab));
-  LLMC_ASSIGN(shape.theta, rope_theta(json_config));
-  return shape;
-}
-
-std::string float_bits(float value) { return fmt::format("{:08x}", std::bit_cast<uint32_t>(value)); }
-
-std::string config_text(const ModelConfig& c) {
-  return json{{"vocab", c.vocab},
-              {"width", c.width},
-              {"layers", c.layers},
-              {"heads", c.heads},
-              {"kv_heads", c.kv_heads},
-              {"head_dim", c.head_dim},
-              {"ffn", c.ffn},
-              {"context", c.context},
-              {"rotary", c.rotary},
-              {"rope_pairs", "halves"},
-              {"tied", c.tied},
-              {"eps_bits", float_bits(c.eps)},
-              {"attention_scale_bits", float_bits(c.attention_scale)},
-              {"start", c.start}}
-      .dump();
-}
-
-std::string profile_text(int layers, int bits) {
-  const json layer{{"attn_in", bits}, {"attn_out", bits}, {"mlp_in", bits}, {"mlp_out", bits}};
-  return json{{"layers", std::vector<json>(layers, layer)}, {"head", bits}, {"kv", 8}}.dump();
-}
-
-// `key: value` of a model card's front matter; empty where there is none.
-std::string card_field(const std::string& card, const std::string& key) {
-  if (!card.starts_with("---\n")) return "";
-  size_t at = 4;
-  while (at < card.size()) {
-    const size_t end = std::min(card.find('\n', at), card.size());
-    const std::string line = card.substr(at, end - at);
-    if (line.starts_with("---")) break;
-    if (line.starts_with(key + ":")) {
-      const size_t begin = line.find_first_not_of(" \"'", key.size() + 1);
-      const size_t last = line.find_last_not_of(" \"'\r");
-      return begin == std::string::npos || last < begin ? "" : line.substr(begin, last - begin + 1);
-    }
-    at = end + 1;
-  }
-  return "";
-}
-
-Status add_tensors(Checkpoint& checkpoint, const ModelConfig& c, Output& out) {
-  const auto norm = [&](const std::string& name, int n) -> Status {
-    LLMC_ASSIGN(const std::vector<float> values, checkpoint.take(name, n, 0, false));
-    out.floats(name, {static_cast<uint64_t>(n)}, values);
-    return {};
-  };
-  const auto matrix = [&](const std::string& name, int n, int k, bool cut_rows) -> Status {
-    LLMC_ASSIGN(const std::vector<float> values, checkpoint.take(name, n, k, cut_rows));
-    return out.matrix(name, n, k, values);
-  };
-  // Rows of the embedding beyond the tokenizer's ids are padding: nothing can ask for them.
-  LLMC_TRY(matrix(model_names::kEmbedding, c.vocab, c.width, true));
-  for (int i = 0; i < c.layers; ++i) {
-    const auto name = [i](const char* what) { return fmt::format("model.layers.{}.{}.weight", i, what); };
-    LLMC_TRY(norm(name("input_layernorm"), c.width));
-    LLMC_TRY(matrix(name("self_attn.q_proj"), c.q_width(), c.width, false));
-    LLMC_TRY(matrix(name("self_attn.k_proj"), c.kv_width(), c.width, false));
-    LLMC_TRY(matrix(name("self_attn.v_proj"), c.kv_width(), c.width, false));
-    LLMC_TRY(norm(name("self_attn.q_norm"), c.head_dim));
-    LLMC_TRY(norm(name("self_attn.k_norm"), c.head_dim));
-    LLMC_TRY(matrix(name("self_attn.o_proj"), c.width, c.q_width(), false));
-    LLMC_TRY(norm(name("post_attention_layernorm"), c.width));
-    LLMC_TRY(matrix(name("mlp.gate_proj"), c.ffn, c.width, false));
-    LLMC_TRY(matrix(name("mlp.up_proj"), c.ffn, c.width, false));
-    LLMC_TRY(matrix(name("mlp.down_proj"), c.width, c.ffn, false));
-  }
-  LLMC_TRY(norm(model_names::kFinalNorm, c.width));
-  if (c.tied) {
-    checkpoint.allow(model_names::kHead);  // some writers store the tied head again
-  } else {
-    LLMC_TRY(matrix(model_names::kHead, c.vocab, c.width, true));
-  }
-  return checkpoint.all_used();
-}
 
 }  // namespace
 
-Result<Bytes> import_huggingface(const fs::path& directory, const ImportOptions& options) {
-  if (options.activations != 8 && options.activations != 16) {
+Result<ImportReport> import_model(const fs::path& source, const fs::path& output, const ImportOptions& options) {
+  const auto among = [](int value) { return value == 0 || value == 8 || value == 16; };
+  if (!among(options.activations)) {
     return Status(Code::usage,
                   fmt::format("activations of {} bits are not offered; 8 and 16 are", options.activations));
   }
+  if (!among(options.kv)) {
+    return Status(Code::usage, fmt::format("keys and values of {} bits are not offered; 8 and 16 are", options.kv));
+  }
   const FloatState float_state;
-  const fs::path config_path = directory / "config.json";
-  const fs::path tokenizer_path = directory / "tokenizer.json";
-  LLMC_ASSIGN(const Bytes config_bytes, read_file(config_path, kMaxConfig));
-  LLMC_ASSIGN(const json config_json, parse_object(as_text(config_bytes), config_path.string()));
-  LLMC_TRY(check_features(config_json).with(config_path.string()));
-  LLMC_ASSIGN(const Bytes tokenizer_bytes, read_file(tokenizer_path, kMaxTokenizer));
-  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::from_json(tokenizer_bytes);
-  if (!tokenizer.ok()) return tokenizer.status().with(tokenizer_path.string());
-
-  const Result<Shape> shape = read_shape(config_json, (*tokenizer)->vocab());
-  if (!shape.ok()) return shape.status().with(config_path.string());
-  const ModelConfig& c = shape->config;
-
-  std::string card;
-  if (const Result<Bytes> readme = read_file(directory / "README.md", kMaxConfig); readme.ok()) card = as_text(*readme);
-  const auto choose = [](const std::string& given, const std::string& found, const std::string& otherwise) {
-    return !given.empty() ? given : !found.empty() ? found : otherwise;
-  };
-  const fs::path folder = directory.has_filename() ? directory.filename() : directory.parent_path().filename();
-
-  Output out;
-  const RopeTable rope = make_rope_table(shape->theta, c.rotary, c.context);
-  const std::vector<uint64_t> rope_shape{static_cast<uint64_t>(c.context), static_cast<uint64_t>(c.rotary / 2)};
-  out.floats(model_names::kRopeCos, rope_shape, rope.cos);
-  out.floats(model_names::kRopeSin, rope_shape, rope.sin);
-  Checkpoint checkpoint;
-  LLMC_TRY(checkpoint.open(directory));
-  LLMC_TRY(add_tensors(checkpoint, c, out));
-  out.raw(model_names::kTokenizer, tokenizer_bytes);
-
-  const Bytes file = out.write({{"format", Model::kFormat},
-                                {"format_version", std::to_string(Model::kFormatVersion)},
-                                {"numerics", Model::kNumerics},
-                                {"architecture", c.architecture},
-                                {"config", config_text(c)},
-                                {"profile", profile_text(c.layers, options.activations)},
-                                {"unicode", unicode::kUnicodeVersion},
-                                {"name", choose(options.name, card_field(card, "model_name"), folder.string())},
-                                {"license", choose(options.license, card_field(card, "license"), "unknown")}});
-  // The reader's own checks (the range table) are the last word.
-  if (const auto model = Model::from_bytes(file, nullptr); !model.ok()) return model.status().with(directory.string());
-  return file;
+  std::error_code ignored;
+  TensorStore store;
+  ImportPlan plan;
+  if (fs::is_regular_file(source, ignored)) {
+    LLMC_ASSIGN(File file, File::open_read(source));
+    LLMC_ASSIGN(const Gguf gguf, Gguf::read(file));
+    LLMC_ASSIGN(store, TensorStore::open_gguf(std::move(file), gguf));
+    LLMC_ASSIGN(plan, plan_gguf(gguf, store));
+  } else {
+    // The configuration first: its errors say more than a missing tensor's.
+    if (!fs::exists(source / "config.json", ignored)) return File::open_read(source / "config.json").status();
+    LLMC_ASSIGN(store, TensorStore::open_safetensors(source));
+    LLMC_ASSIGN(plan, plan_huggingface(source, store));
+  }
+  if (const Status status = check_plan(options, &plan); !status.ok()) return status.with(source.string());
+  plan.config.architecture = is_plain_qwen3(plan.config) ? "qwen3" : "decoder";
+  Result<ImportReport> report = Importer(std::move(store), std::move(plan), options, output).run(source);
+  return report;
 }
 
 }  // namespace llmc

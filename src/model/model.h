@@ -140,6 +140,7 @@ class Model {
 
  private:
   friend class ModelReader;
+  friend class ProfileTrial;
   Model() = default;
 
   ByteView bytes_;

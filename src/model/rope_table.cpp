@@ -7,6 +7,7 @@ namespace llmc {
 namespace {
 
 constexpr double kLn2 = 0x1.62e42fefa39efp-1;
+constexpr double kTwoPi = 0x1.921fb54442d18p+2;
 constexpr double kTwoOverPi = 0x1.45f306dc9c883p-1;
 // pi/2 in three parts; the first two have 33 bits, so that k * part is exact for k < 2^20.
 constexpr double kHalfPi1 = 0x1.921fb544p+0;
@@ -64,11 +65,37 @@ double stated_exp2(double x) {
   return sum;
 }
 
-RopeTable make_rope_table(double theta, int rotary, int positions) {
+namespace {
+
+// docs/MODEL.md, section 3.
+double scaled(const RopeScaling& s, int i, double f) {
+  switch (s.kind) {
+    case RopeScaling::Kind::none:
+      return f;
+    case RopeScaling::Kind::linear:
+      return f / s.factor;
+    case RopeScaling::Kind::divisors:
+      return f / s.divisors[i];
+    case RopeScaling::Kind::llama3: {
+      const double wave = kTwoPi / f;
+      if (wave > s.context / s.low) return f / s.factor;
+      if (wave < s.context / s.high) return f;
+      const double part = (s.context / wave - s.low) / (s.high - s.low);
+      return ((1.0 - part) * (f / s.factor)) + (part * f);
+    }
+  }
+  return f;
+}
+
+}  // namespace
+
+RopeTable make_rope_table(double theta, int rotary, int positions, const RopeScaling& scaling) {
   const int half = rotary / 2;
   const double log2_theta = stated_log2(theta);
   std::vector<double> frequency(half);
-  for (int i = 0; i < half; ++i) frequency[i] = stated_exp2(-((2.0 * i / rotary) * log2_theta));
+  for (int i = 0; i < half; ++i) {
+    frequency[i] = scaled(scaling, i, stated_exp2(-((2.0 * i / rotary) * log2_theta)));
+  }
 
   RopeTable table;
   table.cos.reserve(static_cast<size_t>(positions) * half);

@@ -13,8 +13,17 @@ struct RopeTable {
   std::vector<float> cos, sin;  // [position][rotary / 2]
 };
 
+// How a checkpoint changes the frequencies theta^(-2i / rotary) for contexts longer than it was trained for.
+struct RopeScaling {
+  enum class Kind : uint8_t { none, linear, llama3, divisors };
+  Kind kind = Kind::none;
+  double factor = 1;                       // linear, llama3
+  double low = 1, high = 4, context = 8192;  // llama3: low_freq_factor, high_freq_factor, the former context
+  std::vector<double> divisors;            // one per frequency
+};
+
 // theta >= 1; rotary even; positions <= 2^20.
-RopeTable make_rope_table(double theta, int rotary, int positions);
+RopeTable make_rope_table(double theta, int rotary, int positions, const RopeScaling& scaling = {});
 
 // 2^x for x <= 0, and log2(x) for x >= 1, by the stated algorithm: about 1e-15 off.
 double stated_exp2(double x);

@@ -164,6 +164,16 @@ std::string Tensor::shape_text() const {
 }
 
 Result<Safetensors> Safetensors::parse(ByteView bytes) {
+  LLMC_ASSIGN(Safetensors out, parse_header(bytes, bytes.size()));
+  for (Tensor& t : out.tensors_) {
+    uint64_t size = dtype_size(t.type);
+    for (const uint64_t dim : t.shape) size *= dim;
+    t.data = bytes.subspan(t.offset, size);
+  }
+  return out;
+}
+
+Result<Safetensors> Safetensors::parse_header(ByteView bytes, uint64_t file_size) {
   if (bytes.size() < 8) return bad("it is too short for a safetensors file");
   uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
@@ -171,7 +181,7 @@ Result<Safetensors> Safetensors::parse(ByteView bytes) {
     return bad("it is not a safetensors file, or it was cut short");
   }
   const ByteView header = bytes.subspan(8, header_size);
-  const ByteView data = bytes.subspan(8 + header_size);
+  const uint64_t data_size = file_size - 8 - header_size;
 
   HeaderHandler handler;
   if (!nlohmann::json::sax_parse(header.begin(), header.end(), &handler)) return bad(handler.problem);
@@ -186,13 +196,13 @@ Result<Safetensors> Safetensors::parse(ByteView bytes) {
     for (const uint64_t dim : t.shape) {
       if (__builtin_mul_overflow(size, dim, &size)) return bad(fmt::format("tensor {} is too large", name));
     }
-    if (raw.offsets[0] > raw.offsets[1] || raw.offsets[1] > data.size()) {
+    if (raw.offsets[0] > raw.offsets[1] || raw.offsets[1] > data_size) {
       return bad(fmt::format("tensor {} reaches past the end of the file; it was cut short or damaged", name));
     }
     if (raw.offsets[1] - raw.offsets[0] != size) {
       return bad(fmt::format("tensor {} has other than the {} bytes that its shape asks for", name, size));
     }
-    t.data = data.subspan(raw.offsets[0], size);
+    t.offset = 8 + header_size + raw.offsets[0];
   }
   // Stable, so that empty tensors keep the header's order.
   std::stable_sort(handler.tensors.begin(), handler.tensors.end(),
@@ -211,7 +221,7 @@ Result<Safetensors> Safetensors::parse(ByteView bytes) {
     }
     out.tensors_.push_back(std::move(raw.tensor));
   }
-  if (end != data.size()) return bad(fmt::format("it has {} bytes after its last tensor", data.size() - end));
+  if (end != data_size) return bad(fmt::format("it has {} bytes after its last tensor", data_size - end));
   return out;
 }
 
@@ -220,27 +230,27 @@ const Tensor* Safetensors::find(const std::string& name) const {
   return it == by_name_.end() ? nullptr : &tensors_[it->second];
 }
 
-Bytes write_safetensors(const std::map<std::string, std::string>& metadata, const std::vector<Tensor>& tensors) {
+Bytes safetensors_header(const std::map<std::string, std::string>& metadata, const std::vector<Tensor>& tensors) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t end = 0;
   for (const Tensor& t : tensors) {
-    header[t.name] = {{"dtype", dtype_name(t.type)}, {"shape", t.shape}, {"data_offsets", {end, end + t.data.size()}}};
-    end += t.data.size();
+    uint64_t size = dtype_size(t.type);
+    for (const uint64_t dim : t.shape) size *= dim;
+    header[t.name] = {{"dtype", dtype_name(t.type)}, {"shape", t.shape}, {"data_offsets", {end, end + size}}};
+    end += size;
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.append((64 - (8 + text.size()) % 64) % 64, ' ');
+  ByteWriter out;
+  out.u64(text.size());
+  out.bytes(as_bytes(text));
+  return out.take();
+}
 
-  Bytes bytes(8 + text.size() + end);
-  const uint64_t header_size = text.size();
-  uint8_t* at = bytes.data();
-  const auto put = [&at](const void* from, size_t size) {
-    if (size > 0) std::memcpy(at, from, size);
-    at += size;
-  };
-  put(&header_size, 8);
-  put(text.data(), text.size());
-  for (const Tensor& t : tensors) put(t.data.data(), t.data.size());
+Bytes write_safetensors(const std::map<std::string, std::string>& metadata, const std::vector<Tensor>& tensors) {
+  Bytes bytes = safetensors_header(metadata, tensors);
+  for (const Tensor& t : tensors) bytes.insert(bytes.end(), t.data.begin(), t.data.end());
   return bytes;
 }
 

@@ -25,6 +25,7 @@ struct Tensor {
   DType type = DType::u8;
   std::vector<uint64_t> shape;
   ByteView data;  // little-endian, row-major; no alignment promised
+  uint64_t offset = 0;  // of the data in the file, where parse() or parse_header() gave it
   // "[4096, 256]", for messages.
   std::string shape_text() const;
 };
@@ -38,6 +39,9 @@ class Safetensors {
   // a header cut short or beyond kMaxHeader, unknown or repeated keys, unknown dtypes, sizes that do
   // not match dtype and shape, tensors that overlap, leave gaps or reach past the end.
   static Result<Safetensors> parse(ByteView bytes);
+  // The same from the beginning of a file of `size` bytes, up to the end of its header: the tensors have
+  // offsets and no data.
+  static Result<Safetensors> parse_header(ByteView head, uint64_t size);
 
   // In the order of their bytes.
   const std::vector<Tensor>& tensors() const { return tensors_; }
@@ -49,6 +53,10 @@ class Safetensors {
   std::map<std::string, size_t> by_name_;
   std::map<std::string, std::string> metadata_;
 };
+
+// The header of a file of these tensors in this order, data sizes by type and shape: the length and the
+// JSON, padded with spaces to a multiple of 64. A pure function of its arguments.
+Bytes safetensors_header(const std::map<std::string, std::string>& metadata, const std::vector<Tensor>& tensors);
 
 // The file of these tensors in this order, the header padded with spaces so that the first tensor's
 // bytes start at a multiple of 64. A pure function of its arguments. The caller sees to it that

@@ -41,12 +41,17 @@ class Bpe {
 
   Bpe() = default;
   void merge(ByteView piece, std::vector<int32_t>* out) const;
-  void merge_short(ByteView piece, std::vector<int32_t>* out) const;
-  void merge_long(ByteView piece, std::vector<int32_t>* out) const;
+  // Appends what a piece is before any merge: its bytes, or its characters (their bytes where they have no token).
+  void start(ByteView piece, std::vector<int32_t>* out) const;
+  // Merges the symbols from `first` on.
+  void merge_short(size_t first, std::vector<int32_t>* symbols) const;
+  void merge_long(size_t first, std::vector<int32_t>* symbols) const;
 
   Bytes blob_;
   std::vector<uint32_t> offsets_;
   std::array<int32_t, 256> byte_symbol_{};
+  bool characters_ = false;  // SentencePiece's kind
+  BytesTable character_;     // single characters with a token, where characters_
   PairTable pairs_;
   // The pieces that are one token whatever the merging does: with ignore_merges all tokens,
   // otherwise those that merging their own bytes yields.

@@ -112,6 +112,68 @@ Status check_byte_level(const json& it, const std::string& where) {
   return bad(where + ".type is " + show(field(it, "type")) + ", expected \"ByteLevel\"");
 }
 
+constexpr std::string_view kGpt4 =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr std::string_view kQwen =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+// [Split by one of the patterns above, ByteLevel without its own].
+Status read_split(const json& steps, const std::string& where, TokenizerDefinition* out) {
+  const json& split = steps.front();
+  LLMC_TRY(only_fields(split, where + "[0]", {"type", "pattern", "behavior", "invert"}));
+  const json& pattern = field(split, "pattern");
+  const json& regex = pattern.is_object() ? field(pattern, "Regex") : pattern;
+  if (regex == kGpt4) {
+    out->pattern = Pattern::gpt4;
+  } else if (regex == kQwen) {
+    out->pattern = Pattern::qwen;
+  } else {
+    return bad(where + "[0].pattern is " + show(regex) + ", which is not one of those that are built in");
+  }
+  if (field(split, "behavior") != "Isolated") {
+    return bad(where + "[0].behavior is " + show(field(split, "behavior")) + ", expected \"Isolated\"");
+  }
+  LLMC_TRY(want_flag(split, where + "[0].", "invert", false, false));
+  LLMC_TRY(check_byte_level(steps.back(), where + "[1]"));
+  LLMC_TRY(want_flag(steps.back(), where + "[1].", "add_prefix_space", false, {}));
+  return want_flag(steps.back(), where + "[1].", "use_regex", false, true);
+}
+
+// SentencePiece's kind: spaces are marked by a normaliser or by Metaspace.
+Status read_spaces(const json& normalizer, const json& it, TokenizerDefinition* out) {
+  out->pattern = Pattern::whole;
+  bool marked = false;
+  const auto marks = [&](const json& step) {
+    const json& pattern = field(step, "pattern");
+    if (type_of(step) == "Prepend") return field(step, "prepend") == "\u2581";
+    marked = true;
+    return type_of(step) == "Replace" && pattern.is_object() && field(pattern, "String") == " " &&
+           field(step, "content") == "\u2581";
+  };
+  if (!normalizer.is_null()) {
+    const bool list = type_of(normalizer) == "Sequence" && field(normalizer, "normalizers").is_array();
+    for (const json& step : list ? field(normalizer, "normalizers") : json::array({normalizer})) {
+      if (!step.is_object() || !marks(step)) {
+        return bad("normalizer has the step " + show(step.is_object() ? field(step, "type") : step) +
+                   ", expected Prepend and Replace of spaces by U+2581");
+      }
+    }
+  }
+  if (!it.is_null()) {
+    if (!it.is_object() || type_of(it) != "Metaspace" || marked) {
+      return bad("pre_tokenizer is " + show(it.is_object() ? field(it, "type") : it) + ", expected null or Metaspace");
+    }
+    LLMC_TRY(only_fields(it, "pre_tokenizer", {"type", "replacement", "add_prefix_space", "prepend_scheme", "split"}));
+    if (field(it, "replacement") != "\u2581") return bad("pre_tokenizer.replacement is not U+2581");
+    LLMC_ASSIGN(const bool split, flag(it, "pre_tokenizer.", "split", true));
+    if (split) out->pattern = Pattern::words;
+    marked = true;
+  }
+  return marked ? Status() : bad("neither normalizer nor pre_tokenizer marks spaces by U+2581");
+}
+
 Status read_pre_tokenizer(const json& it, TokenizerDefinition* out) {
   const json* byte_level = &it;
   std::string where = "pre_tokenizer";
@@ -119,9 +181,12 @@ Status read_pre_tokenizer(const json& it, TokenizerDefinition* out) {
     LLMC_TRY(only_fields(it, where, {"type", "pretokenizers"}));
     const json& steps = field(it, "pretokenizers");
     if (!steps.is_array() || steps.empty() || steps.size() > 2) {
-      return bad("pre_tokenizer.pretokenizers must be [ByteLevel] or [Digits, ByteLevel]");
+      return bad("pre_tokenizer.pretokenizers must be [ByteLevel], [Digits, ByteLevel] or [Split, ByteLevel]");
     }
     where += ".pretokenizers";
+    if (steps.size() == 2 && steps.front().is_object() && type_of(steps.front()) == "Split") {
+      return read_split(steps, where, out);
+    }
     byte_level = &steps.back();
     if (steps.size() == 2) {
       const json& digits = steps.front();
@@ -152,6 +217,20 @@ Status check_post_processor(const json& it, const std::string& where, bool inner
   }
   return bad(where + " is " + (type.empty() ? show(it) : quote(type)) +
              ", expected ByteLevel, TemplateProcessing or a Sequence of these");
+}
+
+// Of SentencePiece's kind: what it does to the bytes of tokens is what read_vocab() does.
+Status check_decoder(const json& it) {
+  const bool list = it.is_object() && type_of(it) == "Sequence" && field(it, "decoders").is_array();
+  for (const json& step : list ? field(it, "decoders") : json::array({it})) {
+    const std::string type = step.is_object() ? type_of(step) : "";
+    if (step.is_null() || type == "Replace" || type == "ByteFallback" || type == "Fuse" || type == "Strip" ||
+        type == "Metaspace") {
+      continue;
+    }
+    return bad("decoder has the step " + (type.empty() ? show(step) : quote(type)) + ", which is not supported");
+  }
+  return {};
 }
 
 // GPT-2's alphabet: each byte as one printable character, here from U+0000 to U+0143 to the byte or -1.
@@ -213,6 +292,33 @@ Status read_added_tokens(const json& list, TokenizerDefinition* out) {
   return {};
 }
 
+// The byte of a token such as <0x0A>, or -1.
+int byte_of(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token.back() != '>') return -1;
+  int value = 0;
+  for (const char c : token.substr(3, 2)) {
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (digit < 0) return -1;
+    value = 16 * value + digit;
+  }
+  return value;
+}
+
+// The bytes of a text token of SentencePiece's kind; nothing for one with a space, which text never yields.
+std::optional<Bytes> marked_bytes(std::string_view token) {
+  if (token.find(' ') != token.npos) return {};
+  Bytes bytes;
+  for (size_t i = 0; i < token.size(); ++i) {
+    if (token.substr(i, 3) == "\u2581") {
+      bytes.push_back(' ');
+      i += 2;
+    } else {
+      bytes.push_back(static_cast<uint8_t>(token[i]));
+    }
+  }
+  return bytes;
+}
+
 // Fills tokens by id. `taken` marks ids that have an owner, so that none has two.
 Status read_vocab(const json& vocab, TokenizerDefinition* out) {
   if (!vocab.is_object() || vocab.empty()) return bad("model.vocab is not an object with at least one token");
@@ -234,8 +340,15 @@ Status read_vocab(const json& vocab, TokenizerDefinition* out) {
       return bad("the added token " + quote(token) + " has the id " + std::to_string(added->second) +
                  ", but " + std::to_string(id) + " in model.vocab");
     }
-    auto bytes = token_bytes(token);
-    if (!bytes) continue;  // the byte alphabet cannot spell it, so text never yields it
+    if (out->characters) {
+      if (const int byte = byte_of(token); byte >= 0) {
+        out->byte_tokens[byte] = id;
+        out->tokens[id] = {static_cast<uint8_t>(byte)};
+        continue;
+      }
+    }
+    auto bytes = out->characters ? marked_bytes(token) : token_bytes(token);
+    if (!bytes) continue;  // the alphabet cannot spell it, so text never yields it
     if (bytes->size() > kMaxTokenBytes) return bad("model.vocab has a token of more than 1024 bytes");
     out->tokens[id] = std::move(*bytes);
   }
@@ -252,10 +365,13 @@ Status read_merges(const json& merges, TokenizerDefinition* out) {
   BytesTable ids(out->tokens.size());
   for (size_t id = 0; id < out->tokens.size(); ++id) {
     if (out->tokens[id].empty()) continue;
+    const bool byte = out->characters && out->tokens[id].size() == 1 &&
+                      out->byte_tokens[out->tokens[id][0]] == static_cast<int32_t>(id);
+    if (byte) continue;
     if (!ids.insert(out->tokens[id], static_cast<int32_t>(id))) return bad("model.vocab has too many hash collisions");
   }
   const auto find = [&](std::string_view token) {
-    const auto bytes = token_bytes(token);
+    const auto bytes = out->characters ? marked_bytes(token) : token_bytes(token);
     return bytes ? ids.find(*bytes) : -1;
   };
   out->merges.reserve(merges.size());
@@ -289,17 +405,18 @@ Status read_merges(const json& merges, TokenizerDefinition* out) {
 Status read_model(const json& it, TokenizerDefinition* out) {
   LLMC_TRY(only_fields(it, "model",
                        {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                        "byte_fallback", "ignore_merges", "vocab", "merges"}));
+                        "byte_fallback", "ignore_merges", "ranks_by_token", "vocab", "merges"}));
   if (type_of(it) != "BPE") return bad("model.type is " + show(field(it, "type")) + ", expected \"BPE\"");
   LLMC_TRY(want_null(it, "model.", "dropout"));
   LLMC_TRY(want_no_text(it, "model.", "continuing_subword_prefix"));
   LLMC_TRY(want_no_text(it, "model.", "end_of_word_suffix"));
-  LLMC_TRY(want_flag(it, "model.", "byte_fallback", false, false));
-  LLMC_TRY(want_flag(it, "model.", "fuse_unk", false, false));
+  if (!out->characters) LLMC_TRY(want_flag(it, "model.", "fuse_unk", false, false));
   LLMC_ASSIGN(out->ignore_merges, flag(it, "model.", "ignore_merges", false));
+  LLMC_ASSIGN(out->ranks_by_token, flag(it, "model.", "ranks_by_token", false));
+  out->byte_tokens.fill(-1);
   LLMC_TRY(read_vocab(field(it, "vocab"), out));
   LLMC_TRY(read_merges(field(it, "merges"), out));
-  if (!field(it, "unk_token").is_null()) {
+  if (!field(it, "unk_token").is_null() && !out->characters) {
     // without effect where each byte has a token; elsewhere it would stand where we write an escape
     std::array<bool, 256> has{};
     for (const Bytes& token : out->tokens) {
@@ -317,15 +434,25 @@ Result<TokenizerDefinition> read(const json& it) {
   const json& version = field(it, "version");
   if (version != "1.0") return bad("version is " + show(version) + ", expected \"1.0\"");
   for (const char* name : {"truncation", "padding"}) LLMC_TRY(want_null(it, "", name));
-  if (const json& normalizer = field(it, "normalizer"); !normalizer.is_null()) {
-    const std::string type = normalizer.is_object() ? type_of(normalizer) : "";
-    return bad("normalizer is " + (type.empty() ? show(normalizer) : quote(type)) +
-               ", but only null keeps all bytes as they are");
-  }
   TokenizerDefinition out;
-  LLMC_TRY(read_pre_tokenizer(field(it, "pre_tokenizer"), &out));
+  const json& model = field(it, "model");
+  if (model.is_object()) {
+    LLMC_ASSIGN(out.characters, flag(model, "model.", "byte_fallback", false));
+  }
+  const json& normalizer = field(it, "normalizer");
+  const json& decoder = field(it, "decoder");
+  if (out.characters) {
+    LLMC_TRY(read_spaces(normalizer, field(it, "pre_tokenizer"), &out));
+    LLMC_TRY(check_decoder(decoder));
+  } else {
+    const std::string type = normalizer.is_object() ? type_of(normalizer) : "";
+    if (!normalizer.is_null() && type != "NFC") {
+      return bad("normalizer is " + (type.empty() ? show(normalizer) : quote(type)) + ", expected null or \"NFC\"");
+    }
+    LLMC_TRY(read_pre_tokenizer(field(it, "pre_tokenizer"), &out));
+    if (!decoder.is_null()) LLMC_TRY(check_byte_level(decoder, "decoder"));
+  }
   LLMC_TRY(check_post_processor(field(it, "post_processor"), "post_processor"));
-  if (const json& decoder = field(it, "decoder"); !decoder.is_null()) LLMC_TRY(check_byte_level(decoder, "decoder"));
   LLMC_TRY(read_added_tokens(field(it, "added_tokens"), &out));
   LLMC_TRY(read_model(field(it, "model"), &out));
   return out;

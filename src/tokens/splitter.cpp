@@ -1,5 +1,6 @@
 #include "tokens/splitter.h"
 
+#include <algorithm>
 #include <array>
 
 #include "tokens/unicode.h"
@@ -80,9 +81,80 @@ size_t contraction(const uint8_t* p, const uint8_t* end) {
   return ((a == 'r' || a == 'v') && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
+// The same in any case, where U+017F is an s as well.
+size_t contraction_of_any_case(const uint8_t* p, const uint8_t* end) {
+  if (end - p >= 3 && p[1] == 0xC5 && p[2] == 0xBF) return 3;
+  uint8_t lower[3] = {};
+  const auto n = std::min<size_t>(3, end - p);
+  for (size_t i = 0; i < n; ++i) lower[i] = p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i];
+  return contraction(lower, lower + n);
+}
+
 }  // namespace
 
+size_t character_bytes(const uint8_t* p, const uint8_t* end) {
+  if (*p < 0x80) return 1;
+  uint8_t length;
+  sequence(p, end, &length);
+  return length;
+}
+
 const uint8_t* Splitter::piece_end() const {
+  switch (pattern_) {
+    case Pattern::gpt2:
+      return gpt2_end();
+    case Pattern::gpt4:
+    case Pattern::qwen:
+      return gpt4_end();
+    case Pattern::words:
+      return std::find(at_ + 1, end_, ' ');
+    case Pattern::whole:
+      return end_;
+  }
+  return end_;
+}
+
+// The alternatives of the pattern in their order, each matched as a backtracking engine would.
+const uint8_t* Splitter::gpt4_end() const {
+  const uint8_t* p = at_;
+  if (*p == '\'') {
+    if (const size_t n = contraction_of_any_case(p, end_)) return p + n;
+  }
+  const auto run = [this](const uint8_t* from, uint8_t kind, int most = INT32_MAX) {
+    for (; from != end_ && most > 0; --most) {
+      const Character c = character(from, end_, false);
+      if (c.kind != kind) break;
+      from += c.length;
+    }
+    return from;
+  };
+  const Character c = character(p, end_, false);
+  const uint8_t* const after = p + c.length;
+  const bool newline = *p == '\r' || *p == '\n';
+  if (c.kind == kLetter) return run(after, kLetter);
+  if (c.kind == kNumber) return pattern_ == Pattern::qwen ? after : run(after, kNumber, 2);
+  const uint8_t next = after == end_ ? uint8_t{255} : character(after, end_, false).kind;
+  if (!newline && next == kLetter) return run(after, kLetter);
+  if (c.kind == kOther || (*p == ' ' && next == kOther)) {
+    p = run(after, kOther);
+    while (p != end_ && (*p == '\r' || *p == '\n')) ++p;
+    return p;
+  }
+  // A run of spaces: through its last line break, else all but the last, which is left to what follows.
+  const uint8_t* last = p;
+  const uint8_t* line = nullptr;
+  while (p != end_) {
+    const Character s = character(p, end_, false);
+    if (s.kind != kSpace) break;
+    last = p;
+    p += s.length;
+    if (*last == '\r' || *last == '\n') line = p;
+  }
+  if (line != nullptr) return line;
+  return p == end_ || last == at_ ? p : last;
+}
+
+const uint8_t* Splitter::gpt2_end() const {
   const uint8_t* p = at_;
   if (*p == '\'') {
     if (const size_t n = contraction(p, end_)) return p + n;

@@ -21,8 +21,8 @@ constexpr std::array<uint8_t, 256> kAllBytes = make_all_bytes();
 
 class BpeTokenizer final : public Tokenizer {
  public:
-  BpeTokenizer(Bpe bpe, bool individual_digits, std::map<std::string, int32_t> added)
-      : bpe_(std::move(bpe)), individual_digits_(individual_digits), added_(std::move(added)) {
+  BpeTokenizer(Bpe bpe, Pattern pattern, bool individual_digits, std::map<std::string, int32_t> added)
+      : bpe_(std::move(bpe)), pattern_(pattern), individual_digits_(individual_digits), added_(std::move(added)) {
     for (int b = 0; b < 256; ++b) needs_escape_ |= bpe_.byte_symbol(static_cast<uint8_t>(b)) >= bpe_.vocab();
   }
 
@@ -36,7 +36,7 @@ class BpeTokenizer final : public Tokenizer {
   bool needs_escape() const override { return needs_escape_; }
 
   void encode(ByteView text, std::vector<Symbol>* out) const override {
-    Splitter pieces(text, individual_digits_);
+    Splitter pieces(text, pattern_, individual_digits_);
     for (ByteView piece = pieces.next(); !piece.empty(); piece = pieces.next()) bpe_.encode(piece, out);
   }
 
@@ -56,6 +56,7 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   Bpe bpe_;
+  Pattern pattern_;
   bool individual_digits_;
   bool needs_escape_ = false;
   std::map<std::string, int32_t> added_;
@@ -67,7 +68,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_json(ByteView tokenizer_json)
   LLMC_ASSIGN(TokenizerDefinition definition, parse_tokenizer_json(tokenizer_json));
   LLMC_ASSIGN(Bpe bpe, Bpe::build(definition));
   return std::unique_ptr<Tokenizer>(
-      new BpeTokenizer(std::move(bpe), definition.individual_digits, std::move(definition.added)));
+      new BpeTokenizer(std::move(bpe), definition.pattern, definition.individual_digits, std::move(definition.added)));
 }
 
 }  // namespace llmc

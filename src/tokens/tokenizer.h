@@ -1,8 +1,9 @@
-// Byte-level BPE tokenizer: any bytes to token ids and back, without loss.
+// BPE tokenizer: any bytes to token ids and back, without loss.
 //
-// Built from a Hugging Face tokenizer.json (BPE model, ByteLevel pre-tokenizer, optionally
-// after individual Digits). Immutable after construction: any number of threads may call
-// it at once.
+// Built from a Hugging Face tokenizer.json: byte-level BPE with the pre-tokenizers of tokens/splitter.h, or
+// SentencePiece's BPE of characters with byte fallback (tokens/definition.h). Other forms of vocabularies
+// become such a file first (tokens/convert.h). Immutable after construction: any number of threads may
+// call it at once.
 //
 // A *symbol* is what is coded: an id in [0, vocab()) or, where the vocabulary lacks a byte
 // b, the escape vocab() + b. Added and special tokens are never produced from text: the

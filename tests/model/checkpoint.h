@@ -1,6 +1,7 @@
 // Small Hugging Face folders with random weights, for tests.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -16,7 +17,18 @@
 
 namespace llmc::test {
 
-inline std::string source(const std::string& relative) { return std::string(LLMC_SOURCE_DIR) + "/" + relative; }
+// $LLMC_SOURCE_DIR: where the sources lie now, for tests that were built on another machine.
+inline std::string source(const std::string& relative) {
+  const char* moved = std::getenv("LLMC_SOURCE_DIR");
+  return std::string(moved ? moved : LLMC_SOURCE_DIR) + "/" + relative;
+}
+
+// The bytes of the model file.
+inline Result<Bytes> import_bytes(const std::filesystem::path& from, const ImportOptions& options) {
+  const TempDir folder;
+  LLMC_TRY(import_model(from, folder.path() / "model", options).status());
+  return read_file(folder.path() / "model");
+}
 
 struct Checkpoint {
   nlohmann::json config = {{"architectures", {"Qwen3ForCausalLM"}},
@@ -123,12 +135,13 @@ struct Checkpoint {
   }
 
   // Written, imported, loaded.
-  Result<std::shared_ptr<const Model>> model(int activations = 8) const {
+  Result<std::shared_ptr<const Model>> model(int activations = 8, int kv = 8) const {
     const TempDir folder;
     write(folder.path());
     ImportOptions options;
     options.activations = activations;
-    LLMC_ASSIGN(Bytes file, import_huggingface(folder.path(), options));
+    options.kv = kv;
+    LLMC_ASSIGN(Bytes file, import_bytes(folder.path(), options));
     auto owner = std::make_shared<const Bytes>(std::move(file));
     return Model::from_bytes(ByteView(*owner), owner);
   }

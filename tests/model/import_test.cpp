@@ -11,6 +11,7 @@ namespace llmc {
 namespace {
 
 using test::Checkpoint;
+using test::import_bytes;
 using test::TempDir;
 
 std::string problem(const Checkpoint& checkpoint) {
@@ -24,7 +25,7 @@ void expect_refused(const Checkpoint& checkpoint, const std::string& word) {
 }
 
 TEST(Import, ReproducesTheEmbeddedModelBitForBit) {
-  const auto file = import_huggingface(test::source("models/e0-hf"), {});
+  const auto file = import_bytes(test::source("models/e0-hf"), {});
   ASSERT_TRUE(file.ok()) << file.status().message();
   const auto committed = read_file(test::source("models/e0.safetensors"));
   ASSERT_TRUE(committed.ok());
@@ -102,11 +103,13 @@ TEST(Import, RefusesByNameWhatItDoesNotKnow) {
   EXPECT_EQ(problem(with("rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e6}})), "");
   expect_refused(with("architectures", {"MambaForCausalLM"}), "MambaForCausalLM");
   expect_refused(with("architectures", nullptr), "none named");
-  expect_refused(with("rope_scaling", {{"type", "yarn"}}), "rope_scaling");
+  expect_refused(with("rope_scaling", {{"type", "yarn"}}), "rope_scaling.rope_type is yarn");
   expect_refused(with("rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e6}}), "rope_type");
   expect_refused(with("attention_bias", true), "attention_bias");
-  expect_refused(with("use_sliding_window", true), "use_sliding_window");
-  expect_refused(with("layer_types", {"full_attention", "sliding_attention"}), "layer_types");
+  expect_refused(with("use_sliding_window", true), "sliding_window");
+  expect_refused(with("layer_types", {"full_attention", "sliding_attention"}), "sliding_window");
+  expect_refused(with("layer_types", {"full_attention", "linear_attention"}), "layer_types");
+  expect_refused(with("num_experts", 8), "num_experts");
   expect_refused(with("hidden_act", "gelu"), "hidden_act");
   expect_refused(with("quantization_config", {{"bits", 4}}), "quantization_config");
   expect_refused(with("partial_rotary_factor", 0.5), "partial_rotary_factor");
@@ -117,7 +120,7 @@ TEST(Import, RefusesByNameWhatItDoesNotKnow) {
   expect_refused(with("hidden_size", "wide"), "hidden_size");
   expect_refused(with("hidden_size", -1), "hidden_size");
   expect_refused(with("num_hidden_layers", nullptr), "num_hidden_layers");
-  expect_refused(with("max_position_embeddings", 1 << 20), "max_position_embeddings");
+  expect_refused(with("max_position_embeddings", 1 << 25), "max_position_embeddings");
   expect_refused(with("rope_theta", 0), "rope_theta");
   expect_refused(with("rms_norm_eps", nullptr), "rms_norm_eps");
   expect_refused(with("rms_norm_eps", 1e-20), "eps");
@@ -140,7 +143,7 @@ TEST(Import, RefusesByNameWhatItDoesNotKnow) {
 TEST(Import, NamesMissingAndWrongFiles) {
   const TempDir folder;
   const auto message = [&] {
-    const auto file = import_huggingface(folder.path(), {});
+    const auto file = import_bytes(folder.path(), {});
     return file.ok() ? std::string() : file.status().message();
   };
   EXPECT_NE(message().find("config.json"), std::string::npos);
@@ -155,14 +158,14 @@ TEST(Import, NamesMissingAndWrongFiles) {
   EXPECT_NE(message().find("tokenizer.json"), std::string::npos);
   test::spill(folder.path() / "config.json", "[]");
   EXPECT_NE(message().find("config.json"), std::string::npos);
-  EXPECT_EQ(import_huggingface(folder.path(), {.activations = 4, .name = {}, .license = {}}).status().code(),
+  EXPECT_EQ(import_bytes(folder.path(), {.activations = 4, .name = {}, .license = {}, .progress = {}}).status().code(),
             Code::usage);
 }
 
 TEST(Import, ReadsCheckpointsInParts) {
   const TempDir folder;
   Checkpoint().write(folder.path());
-  const auto whole = import_huggingface(folder.path(), {});
+  const auto whole = import_bytes(folder.path(), {});
   ASSERT_TRUE(whole.ok());
   const auto bytes = read_file(folder.path() / "model.safetensors");
   ASSERT_TRUE(bytes.ok());
@@ -179,18 +182,18 @@ TEST(Import, ReadsCheckpointsInParts) {
   put("b.safetensors", write_safetensors({}, parts[1]));
   test::spill(folder.path() / "model.safetensors.index.json", nlohmann::json{{"weight_map", map}}.dump());
   std::filesystem::remove(folder.path() / "model.safetensors");
-  const auto joined = import_huggingface(folder.path(), {});
+  const auto joined = import_bytes(folder.path(), {});
   ASSERT_TRUE(joined.ok()) << joined.status().message();
   EXPECT_TRUE(*joined == *whole);
   test::spill(folder.path() / "model.safetensors.index.json", R"({"weight_map":{"x":"../../etc/passwd"}})");
-  EXPECT_FALSE(import_huggingface(folder.path(), {}).ok());
+  EXPECT_FALSE(import_bytes(folder.path(), {}).ok());
 }
 
 TEST(Import, TakesNameAndLicenceFromTheModelCard) {
   const TempDir folder;
   Checkpoint().write(folder.path() / "some-model");
   const auto fields = [&](const ImportOptions& options) {
-    const auto file = import_huggingface(folder.path() / "some-model/", options);
+    const auto file = import_bytes(folder.path() / "some-model/", options);
     if (!file.ok()) return file.status().message();
     const auto model = Model::from_bytes(*file, nullptr);
     return (*model)->name() + ", " + (*model)->license();
@@ -199,7 +202,7 @@ TEST(Import, TakesNameAndLicenceFromTheModelCard) {
   test::spill(folder.path() / "some-model/README.md",
               "---\nlicense: \"mit\"\nmodel_name: A model\n---\nlicense: not this\n");
   EXPECT_EQ(fields({}), "A model, mit");
-  EXPECT_EQ(fields({.activations = 8, .name = "B", .license = "bsd"}), "B, bsd");
+  EXPECT_EQ(fields({.activations = 8, .name = "B", .license = "bsd", .progress = {}}), "B, bsd");
 }
 
 }  // namespace

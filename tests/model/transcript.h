@@ -105,7 +105,7 @@ inline constexpr Golden kGolden[] = {
 inline Result<std::shared_ptr<const Model>> golden_model(int activations) {
   ImportOptions options;
   options.activations = activations;
-  LLMC_ASSIGN(Bytes file, import_huggingface(source("models/e0-hf"), options));
+  LLMC_ASSIGN(Bytes file, import_bytes(source("models/e0-hf"), options));
   auto owner = std::make_shared<const Bytes>(std::move(file));
   return Model::from_bytes(ByteView(*owner), owner);
 }

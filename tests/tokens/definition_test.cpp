@@ -132,7 +132,7 @@ TEST(TokenizerJson, RefusesByName) {
   changed("unknown field \"tiktoken\"", [](J it) { it["tiktoken"] = 1; });
   changed("truncation is set", [](J it) { it["truncation"] = {{"max_length", 5}}; });
   changed("padding is set", [](J it) { it["padding"] = true; });
-  changed("normalizer is \"NFC\"", [](J it) { it["normalizer"] = {{"type", "NFC"}}; });
+  changed("normalizer is \"NFKC\"", [](J it) { it["normalizer"] = {{"type", "NFKC"}}; });
   changed("normalizer is 3", [](J it) { it["normalizer"] = 3; });
 
   changed("pre_tokenizer is not an object", [](J it) { it["pre_tokenizer"] = nullptr; });
@@ -145,13 +145,20 @@ TEST(TokenizerJson, RefusesByName) {
     changed(because, [&](J it) { it["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", steps}}; });
   };
   const json byte_level = small()["pre_tokenizer"];
-  sequence("must be [ByteLevel] or [Digits, ByteLevel]", json::array());
-  sequence("must be [ByteLevel] or [Digits, ByteLevel]", json::array({byte_level, byte_level, byte_level}));
-  sequence("pre_tokenizer.pretokenizers[0].type is \"Split\"", json::array({{{"type", "Split"}}, byte_level}));
+  sequence("must be [ByteLevel], [Digits, ByteLevel] or [Split, ByteLevel]", json::array());
+  sequence("must be [ByteLevel], [Digits, ByteLevel]", json::array({byte_level, byte_level, byte_level}));
+  sequence("pre_tokenizer.pretokenizers[0].type is \"Bert\"", json::array({{{"type", "Bert"}}, byte_level}));
   sequence("pre_tokenizer.pretokenizers[0].individual_digits is false",
            json::array({{{"type", "Digits"}, {"individual_digits", false}}, byte_level}));
-  sequence("pre_tokenizer.pretokenizers[0] has the unknown field \"pattern\"",
-           json::array({{{"type", "Split"}, {"pattern", 1}}, byte_level}));
+  const json split = {{"type", "Split"}, {"pattern", {{"Regex", "\\w+"}}}, {"behavior", "Isolated"}, {"invert", false}};
+  sequence("pattern is \"\\\\w+\", which is not one of those", json::array({split, byte_level}));
+  json merged = split;
+  merged["pattern"]["Regex"] =
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  sequence("pretokenizers[1].use_regex is true", json::array({merged, byte_level}));
+  merged["behavior"] = "Removed";
+  sequence("behavior is \"Removed\"", json::array({merged, byte_level}));
   sequence("pre_tokenizer.pretokenizers[1].type is \"Digits\"",
            json::array({{{"type", "Digits"}, {"individual_digits", true}}, {{"type", "Digits"}}}));
 
@@ -177,7 +184,16 @@ TEST(TokenizerJson, RefusesByName) {
   changed("model.continuing_subword_prefix is set (\"##\")",
           [](J it) { it["model"]["continuing_subword_prefix"] = "##"; });
   changed("model.end_of_word_suffix is set (\"</w>\")", [](J it) { it["model"]["end_of_word_suffix"] = "</w>"; });
-  changed("model.byte_fallback is true", [](J it) { it["model"]["byte_fallback"] = true; });
+  changed("pre_tokenizer is \"ByteLevel\", expected null or Metaspace",
+          [](J it) { it["model"]["byte_fallback"] = true; });
+  changed("neither normalizer nor pre_tokenizer marks spaces", [](J it) {
+    it["model"]["byte_fallback"] = true;
+    it.erase("pre_tokenizer");
+  });
+  changed("normalizer has the step \"Lowercase\"", [](J it) {
+    it["model"]["byte_fallback"] = true;
+    it["normalizer"] = {{"type", "Lowercase"}};
+  });
   changed("model.fuse_unk is true", [](J it) { it["model"]["fuse_unk"] = true; });
   changed("model.ignore_merges must be", [](J it) { it["model"]["ignore_merges"] = 1; });
 

@@ -9,5 +9,5 @@ if [ -z "$python" ]; then
 fi
 root=$(cd "$(dirname "$0")/../.." && pwd)
 "$python" "$root/tools/tokens/reference.py" compare "$tokenize" "$root/models/e0-hf/tokenizer.json" \
-  "$root/tests/data/tokenizers/smollm2.json" --texts "${LLMC_EVAL:-$root/tests/data/text}"
+  "$root/tests/data/tokenizers/smollm2.json" "$root/tests/tokens/sentencepiece.model" "$root/tests/tokens/small.tiktoken" --texts "${LLMC_EVAL:-$root/tests/data/text}"
 "$python" "$root/tools/tokens/make_unicode_tables.py" --check "$root/src/tokens/unicode_tables.cpp"

@@ -12,9 +12,9 @@ namespace {
 
 using Pieces = std::vector<std::string>;
 
-Pieces split(const std::string& text, bool digits) {
+Pieces split(const std::string& text, bool digits, Pattern pattern = Pattern::gpt2) {
   Pieces pieces;
-  Splitter splitter(as_bytes(text), digits);
+  Splitter splitter(as_bytes(text), pattern, digits);
   for (ByteView piece = splitter.next(); !piece.empty(); piece = splitter.next()) pieces.emplace_back(as_text(piece));
   return pieces;
 }
@@ -82,6 +82,31 @@ TEST(Unicode, HasTheVersionsThatItNames) {
   EXPECT_EQ(numbers, 1911);
   EXPECT_EQ(spaces, 25);
   EXPECT_EQ(numeric, 1924);
+}
+
+TEST(Splitter, Gpt4CountsDigitsByThreeAndQwenByOne) {
+  EXPECT_EQ(split("a 1234567b", false, Pattern::gpt4), (Pieces{"a", " ", "123", "456", "7", "b"}));
+  EXPECT_EQ(split("a 123", false, Pattern::qwen), (Pieces{"a", " ", "1", "2", "3"}));
+}
+
+TEST(Splitter, Gpt4PutsOneSignBeforeAWord) {
+  EXPECT_EQ(split("(word) .x \tx\u00e9", false, Pattern::gpt4),
+            (Pieces{"(word", ")", " .", "x", " ", "\tx\u00e9"}));
+  EXPECT_EQ(split("He'LL it'\u017fo 'x", false, Pattern::gpt4),
+            (Pieces{"He", "'LL", " it", "'\u017f", "o", " '", "x"}));
+}
+
+TEST(Splitter, Gpt4EndsPiecesAtLineBreaks) {
+  EXPECT_EQ(split("a;\n\nb", false, Pattern::gpt4), (Pieces{"a", ";\n\n", "b"}));
+  EXPECT_EQ(split("a \n \n  b", false, Pattern::gpt4), (Pieces{"a", " \n \n", " ", " b"}));
+  EXPECT_EQ(split("a  \n", false, Pattern::gpt4), (Pieces{"a", "  \n"}));
+  EXPECT_EQ(split("a   ", false, Pattern::gpt4), (Pieces{"a", "   "}));
+  EXPECT_EQ(split("\r\nx", false, Pattern::gpt4), (Pieces{"\r\n", "x"}));
+}
+
+TEST(Splitter, WordsStartAtSpaces) {
+  EXPECT_EQ(split(" a  b\n c", false, Pattern::words), (Pieces{" a", " ", " b\n", " c"}));
+  EXPECT_EQ(split("a b", false, Pattern::whole), (Pieces{"a b"}));
 }
 
 }  // namespace

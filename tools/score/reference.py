@@ -1,13 +1,21 @@
-"""Entropy of a Qwen3-shaped checkpoint in plain binary32: the yardstick of the exact engine.
+"""Entropy of a Qwen3- or Llama-shaped checkpoint in plain binary32: the yardstick of the exact engine.
 
-    reference.py DIR FILE [--limit BYTES] [--window N]
+    reference.py SOURCE FILE... [--limit BYTES] [--window N] [--score PROGRAM --model FILE]
+
+SOURCE is a Hugging Face folder or a GGUF file of the architecture llama (read by the package gguf). With --score (the
+built tools/score) and --model (what `model import SOURCE --context N` made) each line also says what the exact engine
+makes of the same bytes in the same windows, and the difference.
 
 Windows as the product uses them: a chunk starts with the start token; each later window starts with it too, then the
-last half window of tokens again, uncoded. Needs numpy and tokenizers; written from docs/MODEL.md alone.
+last half window of tokens again, uncoded. Needs numpy and, without --score, tokenizers; written from docs/MODEL.md alone.
 """
 import argparse
 import json
 import math
+import os
+import re
+import subprocess
+import tempfile
 
 import numpy as np
 
@@ -35,11 +43,50 @@ def rms(x, g, eps):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(eps)) * g
 
 
+def load_gguf(path):
+    """Configuration and tensors of a llama under Hugging Face's names, rows of q and k put back into halves."""
+    from gguf import GGUFReader, dequantize
+
+    file = GGUFReader(path)
+    get = lambda key: file.fields[key].contents()
+    if get("general.architecture") != "llama":
+        raise SystemExit(f"{path}: only the architecture llama is read here")
+    heads = get("llama.attention.head_count")
+    c = {"hidden_size": get("llama.embedding_length"), "num_hidden_layers": get("llama.block_count"),
+         "num_attention_heads": heads, "num_key_value_heads": get("llama.attention.head_count_kv"),
+         "head_dim": get("llama.embedding_length") // heads, "rms_norm_eps": get("llama.attention.layer_norm_rms_epsilon"),
+         "rope_theta": get("llama.rope.freq_base"), "max_position_embeddings": get("llama.context_length"),
+         "bos_token_id": get("tokenizer.ggml.bos_token_id"), "tie_word_embeddings": True}
+    names = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+    parts = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+             "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
+             "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+    w = {}
+    for t in file.tensors:
+        a = dequantize(t.data, t.tensor_type).astype(np.float32).reshape([int(n) for n in t.shape][::-1])
+        name = t.name.removesuffix(".weight")
+        if name.startswith("blk."):
+            _, layer, part = name.split(".")
+            if part in ("attn_q", "attn_k"):
+                n = heads if part == "attn_q" else c["num_key_value_heads"]
+                a = a.reshape(n, a.shape[0] // n // 2, 2, -1).swapaxes(1, 2).reshape(a.shape)
+            name = f"model.layers.{layer}.{parts[part]}"
+        else:
+            name = names[name]
+        w[name + ".weight"] = a
+    c["tie_word_embeddings"] = "lm_head.weight" not in w
+    return c, w
+
+
 class Reference:
-    def __init__(self, folder):
-        self.c = json.load(open(folder + "/config.json"))
-        self.w = load(folder + "/model.safetensors")
-        c, d = self.c, self.c["head_dim"]
+    def __init__(self, source):
+        if os.path.isdir(source):
+            self.c = json.load(open(source + "/config.json"))
+            self.w = load(source + "/model.safetensors")
+        else:
+            self.c, self.w = load_gguf(source)
+        c = self.c
+        d = c.setdefault("head_dim", c["hidden_size"] // c["num_attention_heads"])
         angle = np.outer(np.arange(c["max_position_embeddings"]), c["rope_theta"] ** (-np.arange(0, d, 2) / d))
         self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
@@ -52,12 +99,13 @@ class Reference:
         c, w, t = self.c, self.w, len(ids)
         heads, kv, d, eps = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"], c["rms_norm_eps"]
         x = w["model.embed_tokens.weight"][ids]
+        normed = lambda x, name: rms(x, w[name], eps) if name in w else x
         hidden = np.triu(np.full((t, t), -np.inf, np.float32), 1)
         for i in range(c["num_hidden_layers"]):
             p = lambda n: w[f"model.layers.{i}.{n}.weight"]
             h = rms(x, p("input_layernorm"), eps)
-            q = rms((h @ p("self_attn.q_proj").T).reshape(t, heads, d), p("self_attn.q_norm"), eps)
-            k = rms((h @ p("self_attn.k_proj").T).reshape(t, kv, d), p("self_attn.k_norm"), eps)
+            q = normed((h @ p("self_attn.q_proj").T).reshape(t, heads, d), f"model.layers.{i}.self_attn.q_norm.weight")
+            k = normed((h @ p("self_attn.k_proj").T).reshape(t, kv, d), f"model.layers.{i}.self_attn.k_norm.weight")
             v = (h @ p("self_attn.v_proj").T).reshape(t, kv, d)
             q, k = self.turn(q), self.turn(k)
             k, v = np.repeat(k, heads // kv, 1), np.repeat(v, heads // kv, 1)
@@ -85,17 +133,51 @@ class Reference:
         return total
 
 
-if __name__ == "__main__":
+def tokens(source, raw, program, model):
+    """Ids of the bytes: the product's own, or those of the library tokenizers."""
+    if program is None:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(source + "/tokenizer.json").encode(raw.decode("utf-8", "ignore")).ids
+    with tempfile.NamedTemporaryFile() as text:
+        text.write(raw)
+        text.flush()
+        return [int(word) for word in run(program, "--model", model, "--ids", text.name).split()]
+
+
+def run(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+def exact_bits(program, model, raw):
+    with tempfile.NamedTemporaryFile() as text:
+        text.write(raw)
+        text.flush()
+        return float(re.search(r"([0-9.]+) bits per byte", run(program, "--model", model, text.name)).group(1)) * len(raw)
+
+
+def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("dir")
-    p.add_argument("file")
+    p.add_argument("source")
+    p.add_argument("files", nargs="+")
     p.add_argument("--limit", type=int)
     p.add_argument("--window", type=int)
+    p.add_argument("--score", metavar="PROGRAM")
+    p.add_argument("--model", metavar="FILE")
     a = p.parse_args()
-    from tokenizers import Tokenizer
+    if (a.score is None) != (a.model is None):
+        p.error("--score and --model go together")
+    r = Reference(a.source)
+    for name in a.files:
+        raw = open(name, "rb").read()[: a.limit]
+        ids = tokens(a.source, raw, a.score, a.model)
+        b = r.bits(ids, a.window or r.c["max_position_embeddings"])
+        line = f"{name}: {len(raw)} bytes, {len(ids)} tokens, binary32 {b / len(raw):.5f} bits per byte"
+        if a.score:
+            exact = exact_bits(a.score, a.model, raw)
+            line += f", exact {exact / len(raw):.5f} ({(exact / b - 1) * 100:+.3f} %)"
+        print(line, flush=True)
 
-    raw = open(a.file, "rb").read()[: a.limit]
-    ids = Tokenizer.from_file(a.dir + "/tokenizer.json").encode(raw.decode("utf-8", "ignore")).ids
-    r = Reference(a.dir)
-    b = r.bits(ids, a.window or r.c["max_position_embeddings"])
-    print(f"{a.file}: {len(raw)} bytes, {len(ids)} tokens, {b:.3f} bits, {b / len(raw):.5f} bits per byte")
+
+if __name__ == "__main__":
+    main()

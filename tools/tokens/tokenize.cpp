@@ -1,16 +1,20 @@
-// tokenize TOKENIZER.json < texts > ids
+// tokenize TOKENIZER < texts > ids
+//   TOKENIZER: a tokenizer.json, a SentencePiece *.model, a *.tiktoken (with GPT-4's pattern) or a folder with one
+//   of them or with vocab.json and merges.txt
 //   texts: for each, its length (u32, little-endian) and its bytes
 //   ids:   for each text, their count (u32) and the ids (i32); escapes are vocab + byte
-// tokenize --speed TOKENIZER.json FILE...
+// tokenize --speed TOKENIZER FILE...
 //   seconds to load, then for each file bytes, tokens and MB/s (best of 5, chunks of 64 KiB)
 // Exit status 1 where decoding the ids does not give the text back.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "tokens/convert.h"
 #include "tokens/tokenizer.h"
 
 using llmc::Bytes;
@@ -19,6 +23,14 @@ using llmc::Symbol;
 using llmc::Tokenizer;
 
 namespace {
+
+llmc::Result<Bytes> json_of(const std::string& path) {
+  if (std::filesystem::is_directory(path)) return llmc::tokenizer_json_of_folder(path, "llama");
+  LLMC_ASSIGN(Bytes file, llmc::read_file(path));
+  if (path.ends_with(".model")) return llmc::tokenizer_json_of_sentencepiece(file);
+  if (path.ends_with(".tiktoken")) return llmc::tokenizer_json_of_tiktoken(file, llmc::Pattern::gpt4, 0);
+  return file;
+}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -82,11 +94,11 @@ int main(int argc, char** argv) {
   const bool measure = !arguments.empty() && arguments.front() == "--speed";
   if (measure) arguments.erase(arguments.begin());
   if (arguments.empty() || (!measure && arguments.size() != 1)) {
-    std::fprintf(stderr, "usage: tokenize TOKENIZER.json | tokenize --speed TOKENIZER.json FILE...\n");
+    std::fprintf(stderr, "usage: tokenize TOKENIZER | tokenize --speed TOKENIZER FILE...\n");
     return 2;
   }
   const auto start = std::chrono::steady_clock::now();
-  const auto json = llmc::read_file(arguments.front());
+  const auto json = json_of(arguments.front());
   if (!json.ok()) return fail(json.status().message());
   const auto tokenizer = Tokenizer::from_json(*json);
   if (!tokenizer.ok()) return fail(arguments.front() + ": " + tokenizer.status().message());
