@@ -39,10 +39,11 @@ TEST(Companions, PythonDecodesASetFromTheFilesInIt) {
   fs::create_directory(dir.path() / "far");
   fs::rename(dir.path() / "first", dir.path() / "far/set");
   const Outcome outcome = shell("cd " + quoted(dir / "far/set") + " && env -u PYTHONPATH " + python +
-                                " -I -c 'import sys; sys.path.insert(0, \"decoder\"); sys.argv[0] = \"decoder/decode.py\"; "
-                                "import decode; decode.main()' . --files ../out");
+                                " -I -c 'import sys; sys.path.insert(0, \"decoder\"); import decode; decode.main()' "
+                                ". --files ../out");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const std::map<std::string, std::string> wanted = {{"in/a.txt", text()}, {"in/b/c.txt", "Some more words, to be found again.\n"}};
+  const std::map<std::string, std::string> wanted = {{"in/a.txt", text()},
+                                                     {"in/b/c.txt", "Some more words, to be found again.\n"}};
   EXPECT_TRUE(files_of(dir / "far/out") == wanted);
   const std::string readme = slurp(dir / "far/set/README.txt");
   EXPECT_EQ(readme.rfind("This folder is an archive made by llmc-batch", 0), 0u);

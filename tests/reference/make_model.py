@@ -1,8 +1,9 @@
 """Writes a model file with random weights: the features that the embedded model does not use.
 
-usage: make_model.py TOKENIZER_OWNER OUT SEED NAME=VALUE...     (fields of `config`, and kv, head, attn_in, ... of `profile`)
+usage: make_model.py TOKENIZER_OWNER OUT SEED NAME=VALUE...
 
-TOKENIZER_OWNER is a model file whose tokenizer is taken; tokenizer=FILE takes a tokenizer.json instead.
+NAME is a field of `config`, or kv, head, attn_in, ... of `profile`. TOKENIZER_OWNER is a model file whose tokenizer is
+taken; tokenizer=FILE takes a tokenizer.json instead.
 """
 import json
 import struct
@@ -80,8 +81,9 @@ def main():
 
     tensors = {**floats, **matrices, "tokenizer.json": tokenizer}
     types = {F: "F32", np.int8: "I8", np.uint8: "U8"}
-    header = {"__metadata__": dict(architecture="decoder", config=json.dumps(c), format="llmc-model", format_version="1",
-                                   license="apache-2.0", name="test", numerics="LLMC-X1", profile=json.dumps(profile),
+    header = {"__metadata__": dict(architecture="decoder", config=json.dumps(c), format="llmc-model",
+                                   format_version="1", license="apache-2.0", name="test", numerics="LLMC-X1",
+                                   profile=json.dumps(profile),
                                    unicode=header["__metadata__"]["unicode"])}
     at = 0
     for name, x in tensors.items():
