@@ -80,8 +80,8 @@ class TiktokenReference:
 
     def ids(self, data):
         text = utf8(data)
-        # tiktoken's regex engine has Unicode tables of its own: assigned long ago, or not at all
-        return None if text is None else self.encoding.encode_ordinary(text)
+        # its regex engine overflows the stack on a megabyte without a break
+        return None if text is None or len(data) > 500_000 else self.encoding.encode_ordinary(text)
 
 
 def reference_of(path):
