@@ -85,7 +85,7 @@ class Block {
     }
   }
 
-  static Block* current;
+  static thread_local Block* current;
   Fiber* self = nullptr;
 
   void wait(Barrier& barrier) {
@@ -137,7 +137,7 @@ class Block {
   bool moved_ = false;
 };
 
-Block* Block::current = nullptr;
+thread_local Block* Block::current = nullptr;
 
 }  // namespace
 
@@ -161,7 +161,7 @@ namespace test {
 
 void run_blocks(const cuda::Launch& launch, ThreadOrder order, const std::function<void()>& body) {
   // Stacks are kept: most launches have one of few sizes.
-  static std::map<std::pair<unsigned, unsigned>, std::unique_ptr<Block>> blocks;
+  static thread_local std::map<std::pair<unsigned, unsigned>, std::unique_ptr<Block>> blocks;
   std::unique_ptr<Block>& block = blocks[{launch.threads, launch.shared_bytes}];
   if (!block) block = std::make_unique<Block>(launch.threads, launch.shared_bytes);
   Block::current = block.get();

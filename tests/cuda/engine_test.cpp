@@ -50,7 +50,8 @@ Checkpoint odd_shapes() {
 
 TEST(DeviceEngine, GivesTheCommittedFrequencies) {
   for (const Golden& golden : kGolden) {
-    if (golden.symbols > 150) continue;
+    const bool all = std::getenv("LLMC_LONG") != nullptr;
+    if (golden.symbols > 150 || (golden.activations == 16 && !all)) continue;  // an emulated GPU takes its time
     const auto model = golden_model(golden.activations);
     ASSERT_TRUE(model.ok()) << model.status().message();
     const auto engine = engine_of(*model);
