@@ -538,7 +538,11 @@ void Coordinator::leave() {
 void Coordinator::show() {
   if (now_ - shown_ < milliseconds(200)) return;
   shown_ = now_;
-  if (options_.progress) options_.progress->update(report().counts, now_);
+  if (options_.progress || options_.watch) {
+    const CoordinatorReport now = report();
+    if (options_.progress) options_.progress->update(now.counts, now_);
+    if (options_.watch) options_.watch(now);
+  }
   job_.tick();
 }
 

@@ -26,6 +26,8 @@
 
 namespace llmc {
 
+struct CoordinatorReport;
+
 struct CoordinatorOptions {
   using Duration = Comm::Duration;
   template <class T>
@@ -46,6 +48,7 @@ struct CoordinatorOptions {
   std::function<bool()> drain = drain_requested;
   std::function<bool()> stop = stop_requested;
   Progress* progress = nullptr;  // not owned
+  std::function<void(const CoordinatorReport&)> watch;  // called about five times a second; empty: nobody
 };
 
 struct WorkerReport {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -42,6 +43,8 @@ class Job {
   virtual Status failed(uint64_t id, const Status& why, int worker) = 0;
   // Called about five times a second.
   virtual void tick() {}
+  // How a task that is out is called, for reports.
+  virtual std::string describe(uint64_t id) const { return "task " + std::to_string(id); }
 };
 
 // One compute thread's side of the worker's queue. Each thread has its own and uses no other.

@@ -157,7 +157,7 @@ TEST_P(Launched, EveryTemplateToItsEnd) {
 TEST_P(Launched, TheTimeLimitDrainsAndTheJobComesBack) {
   LONG_TIER_ONLY();
   START_SLURM();
-  make_corpus(dir / "in", 240);
+  make_corpus(dir / "in", 170);
   make_reference(dir / "in", dir / "reference");
   const std::string job = submit(two_nodes + " --time=2 --signal=B:USR1@60", edited("compress.sbatch", compress_head(launcher, dir / "set")));
   ASSERT_TRUE(reaches(job, "RUNNING"));
@@ -172,7 +172,7 @@ TEST_P(Launched, TheTimeLimitDrainsAndTheJobComesBack) {
 TEST_P(Launched, ALostNodeBringsTheJobBack) {
   LONG_TIER_ONLY();
   START_SLURM();
-  make_corpus(dir / "in", 60);
+  make_corpus(dir / "in", 24);
   make_reference(dir / "in", dir / "reference");
   const std::string job = submit(two_nodes, edited("compress.sbatch", compress_head(launcher, dir / "set")));
   ASSERT_TRUE(is_under_way(dir / "set"));
@@ -188,7 +188,7 @@ TEST_P(Launched, ALostNodeBringsTheJobBack) {
 TEST_P(Launched, ACancelledJobStaysCancelledAndCanBeSentAgain) {
   LONG_TIER_ONLY();
   START_SLURM();
-  make_corpus(dir / "in", 40);
+  make_corpus(dir / "in", 20);
   make_reference(dir / "in", dir / "reference");
   const std::string file = edited("compress.sbatch", compress_head(launcher, dir / "set"));
   const std::string job = submit(two_nodes, file);
@@ -205,7 +205,7 @@ TEST_P(Launched, ACancelledJobStaysCancelledAndCanBeSentAgain) {
 TEST_P(Launched, AnExtractionIsInterruptedAndGoesOn) {
   LONG_TIER_ONLY();
   START_SLURM();
-  make_corpus(dir / "in", 60);
+  make_corpus(dir / "in", 24);
   make_reference(dir / "in", dir / "set");
   const std::string job = submit(two_nodes, edited("extract.sbatch", {{"LAUNCHER", launcher}, {"ARCHIVE", dir / "set"},
       {"OUTPUT", dir / "out"}, {"OPTIONS", "(--threads 1 --streams 2)"}}));
@@ -219,7 +219,7 @@ TEST_P(Launched, AnExtractionIsInterruptedAndGoesOn) {
 TEST_P(Launched, AnArrayWithAKilledElementMakesTheSameSet) {
   LONG_TIER_ONLY();
   START_SLURM();
-  make_corpus(dir / "in", 60);
+  make_corpus(dir / "in", 24);
   make_reference(dir / "in", dir / "reference");
   ASSERT_EXIT_CODE(llmc("plan " + (dir / "in") + " -o " + (dir / "plan") + " --chunk 4K --shard 128K"), 0);
   fs::create_directories(dir / "parts");

@@ -71,9 +71,17 @@ start() {
       exec sleep infinity' host "$host" "$dir" >"$dir/$host.log" 2>&1 </dev/null &
     echo $! >"$dir/$host.pid"
   done
-  # Where ssh would be.
-  printf '#!/usr/bin/env bash\nwhile [[ $1 == -* ]]; do shift; done\nhost=$1\nshift\nexec "%s" run "%s" "$host" sh -c "$*"\n' \
-    "$here/hosts.sh" "$dir" >"$dir/rsh"
+  # Where ssh would be. Of a host that has lost its power ssh hears nothing: it stays.
+  cat >"$dir/rsh" <<RSH
+#!/usr/bin/env bash
+while [[ \$1 == -* ]]; do shift; done
+host=\$1
+shift
+"$here/hosts.sh" run "$dir" "\$host" sh -c "\$*"
+code=\$?
+[ -e "$dir/\$host.dead" ] && exec sleep infinity
+exit \$code
+RSH
   chmod +x "$dir/rsh"
   for ((i = 1; i <= count; ++i)); do
     for _ in $(seq 100); do [ -e "$dir/h$i.up" ] && continue 2; sleep 0.05; done
@@ -119,7 +127,7 @@ stop() {
     end_processes "h$i"
     ip netns del "$(namespace "h$i")" 2>/dev/null || true
     ip link del "lv$id$i" 2>/dev/null || true
-    rm -f "$dir/h$i.pid" "$dir/h$i.up" "$dir/h$i.log"
+    rm -f "$dir/h$i.pid" "$dir/h$i.up" "$dir/h$i.dead" "$dir/h$i.log"
   done
   ip link del "lb$id" 2>/dev/null || true
   rm -f "$dir/id" "$dir/count" "$dir/hosts" "$dir/rsh"
@@ -146,7 +154,7 @@ case $verb in
   slow) known "$1"; host=$1; shift
     tc qdisc replace dev "lv$id${host#h}" root netem "$@"
     ip netns exec "$(namespace "$host")" tc qdisc replace dev eth0 root netem "$@" ;;
-  kill) known "$1"; ip link set "lv$id${1#h}" down; end_processes "$1" ;;
+  kill) known "$1"; : >"$dir/$1.dead"; ip link set "lv$id${1#h}" down; end_processes "$1" ;;
   pids) known "$1"; ip netns pids "$(namespace "$1")" ;;
   *) usage ;;
 esac

@@ -1,0 +1,148 @@
+// Job files, presets of machines, and what a run says of itself.
+#include <nlohmann/json.hpp>
+
+#include "cli/product.h"
+
+namespace llmc::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Jobs : public testing::Test {
+ protected:
+  void SetUp() override {
+    spill(dir / "texts/a.txt", cut("enwik6", 12000));
+    spill(dir / "texts/b.md", cut("docs.txt", 8000));
+    spill(dir / "texts/c.bin", noise(500, 1));
+  }
+  Outcome run(const std::string& job, const std::string& more = "", int ranks = 0) {
+    const std::string mpi = ranks ? "mpirun --oversubscribe -n " + std::to_string(ranks) + " " : "";
+    return shell("cd " + dir.path().string() + " && " + mpi + product() + " run " + job + " " + more);
+  }
+  std::string job(const std::string& lines) {
+    spill(dir / "job.ini", lines);
+    return dir / "job.ini";
+  }
+  const TempDir dir;
+};
+
+TEST_F(Jobs, PlansCompressesAndChecks) {
+  const std::string file = job("# a comment\ninput = texts\noutput = set\ninclude = *.txt\ninclude = *.md\nchunk = 4K\n\ncheck = data\n");
+  const Outcome made = run(file, "-q");
+  EXPECT_EXIT_CODE(made, 0);
+  EXPECT_NE(made.out.find("SHA-256 of 2 files compared; sound"), std::string::npos) << made.out;
+  EXPECT_EXIT_CODE(run(file, "-q"), 0) << "a finished job is success";
+  ASSERT_EXIT_CODE(shell("cd " + dir.path().string() + " && " + product() + " compress texts -o other --include '*.txt' --include '*.md' --chunk 4K -q"), 0);
+  EXPECT_EQ(shell("diff -r " + (dir / "set") + " " + (dir / "other")).out, "");
+}
+
+TEST_F(Jobs, UnderMpirunWithAMachinesPreset) {
+  const std::string file = job("input = texts\noutput = set\nchunk = 4K\ncheck = data\n");
+  const Outcome made = run(file, "--config " LLMC_SOURCE_DIR "/configs/cpu-node.ini", 3);
+  EXPECT_EXIT_CODE(made, 0);
+  EXPECT_NE(made.out.find("sound"), std::string::npos) << made.out;
+}
+
+TEST_F(Jobs, ADryRunEstimatesAndWritesNothing) {
+  const Outcome dry = run(job("input = texts\noutput = set\nchunk = 4K\nshard = 8K\n"), "--dry-run");
+  EXPECT_EXIT_CODE(dry, 0);
+  for (const char* words : {"3 files, 1 folders, 0 links", "20500 bytes", " shards, ", "bits per byte", "archive: about", "time:    about"}) {
+    EXPECT_NE(dry.out.find(words), std::string::npos) << words << "\n" << dry.out;
+  }
+  EXPECT_FALSE(fs::exists(dir / "set"));
+  EXPECT_EXIT_CODE(run(dir / "job.ini", "--dry-run", 2), 0);
+  // The estimate is one of this archive's size.
+  ASSERT_EXIT_CODE(run(dir / "job.ini", "-q --bare"), 0);
+  double about = 0;
+  ASSERT_EQ(std::sscanf(dry.out.c_str() + dry.out.find("archive: about"), "archive: about %lf KiB", &about), 1) << dry.out;
+  double real = 0;
+  for (const auto& item : fs::directory_iterator(dir / "set")) real += static_cast<double>(item.file_size());
+  EXPECT_NEAR(about * 1024 / real, 1, 0.35) << dry.out << real;
+}
+
+TEST_F(Jobs, ErrorsNameFileAndLine) {
+  const auto wrong = [&](const std::string& lines, const std::string& where, const std::string& what) {
+    const Outcome refused = run(job(lines));
+    EXPECT_EXIT_CODE(refused, 2);
+    EXPECT_NE(refused.err.find("job.ini" + where), std::string::npos) << lines << refused.err;
+    EXPECT_NE(refused.err.find(what), std::string::npos) << lines << refused.err;
+    EXPECT_FALSE(fs::exists(dir / "set"));
+  };
+  const std::string good = "input = texts\noutput = set\n";
+  wrong(good + "chnk = 4K\n", ":3:", "did you mean 'chunk'");
+  wrong(good + "chunk = many\n", ":3:", "not a size");
+  wrong(good + "chunk = 4K\nchunk = 8K\n", ":4:", "line 3");
+  wrong(good + "resume = perhaps\n", ":3:", "resume");
+  wrong(good + "\n\n[compress]\n", ":5:", "sections");
+  wrong(good + "chunk\n", ":3:", "name = value");
+  wrong(good + "config = x\n", ":3:", "command line");
+  EXPECT_EXIT_CODE(run(job("output = set\n")), 2);
+  EXPECT_EXIT_CODE(run(job("input = texts\n")), 2);
+  EXPECT_EXIT_CODE(run("none.ini"), 2);
+  EXPECT_EXIT_CODE(run(""), 2);
+  EXPECT_EXIT_CODE(run(job(good + "codec = magic\n")), 2);
+}
+
+// Every file that comes with the product is read, and its job made, by a dry run over inputs of its own.
+TEST_F(Jobs, TheFilesThatComeWithUsAreRight) {
+  int jobs = 0, configs = 0;
+  for (const char* folder : {"texts", "corpus", "crawl", "src"}) {
+    spill(dir / (std::string(folder) + "/a.txt"), cut("tldr.txt", 3000));
+    spill(dir / (std::string(folder) + "/b.jsonl"), "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+    spill(dir / (std::string(folder) + "/c.warc"), "WARC/1.0\r\nWARC-Type: warcinfo\r\nWARC-Record-ID: <urn:x>\r\nContent-Length: 3\r\n\r\nabc\r\n\r\n");
+  }
+  for (const auto& item : fs::directory_iterator(LLMC_SOURCE_DIR "/jobs")) {
+    if (item.path().extension() != ".ini") continue;
+    EXPECT_EXIT_CODE(run(item.path().string(), "--dry-run"), 0) << item.path();
+    EXPECT_NE(slurp(LLMC_SOURCE_DIR "/jobs/README.md").find("(" + item.path().filename().string() + ")"), std::string::npos) << item.path();
+    ++jobs;
+  }
+  for (const auto& item : fs::directory_iterator(LLMC_SOURCE_DIR "/configs")) {
+    // What this machine may lack is asked for on the command line.
+    const std::string config = " --engine native --config " + item.path().string();
+    const std::string out = dir / item.path().stem().string();
+    EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts/a.txt") + " -q -o " + out + config), 0) << item.path();
+    EXPECT_EXIT_CODE(llmc("extract " + out + " -q -o " + out + ".out" + config), 0) << item.path();
+    EXPECT_EXIT_CODE(llmc("verify " + out + " -q --data" + config), 0) << item.path();
+    ++configs;
+  }
+  EXPECT_EQ(jobs, 4);
+  EXPECT_EQ(configs, 4);
+}
+
+TEST_F(Jobs, ARunReportsOnItself) {
+  const std::string words = " -q --status-file " + (dir / "status.json") + " --report " + (dir / "report.html");
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "set") + " --chunk 2K --shard 8K --verify all" + words, 3), 0);
+  const json status = json::parse(slurp(dir / "status.json"));
+  EXPECT_EQ(status["state"], "done");
+  EXPECT_EQ(status["chunks_done"], status["chunks_total"]);
+  EXPECT_EQ(status["bytes_total"], 20500);
+  EXPECT_EQ(status["workers"].size(), 2u);
+  const json report = json::parse(slurp(dir / "report.json"));
+  EXPECT_EQ(report["outcome"], "done");
+  uint64_t by_kind = 0, by_shard = 0, by_worker = 0;
+  for (const json& row : report["kinds"]) by_kind += row["bytes"].get<uint64_t>();
+  for (const json& row : report["shards"]) by_shard += row["bytes"].get<uint64_t>();
+  for (const json& row : report["workers"]) by_worker += row["chunks"].get<uint64_t>();
+  EXPECT_EQ(by_kind, 20500u);
+  EXPECT_EQ(by_shard, 20500u);
+  EXPECT_EQ(by_worker, 2 * status["chunks_total"].get<uint64_t>()) << "each is coded and checked";
+  EXPECT_FALSE(report["slowest"].empty());
+  const std::string page = slurp(dir / "report.html");
+  EXPECT_EQ(page.rfind("<!doctype html>", 0), 0u);
+  EXPECT_EQ(page.find("src="), std::string::npos) << "nothing is loaded from elsewhere";
+  EXPECT_EQ(page.find("href="), std::string::npos);
+  EXPECT_NE(page.find(".md"), std::string::npos);
+  // Decoding, and a run that does not end well.
+  ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + words), 0);
+  EXPECT_EQ(json::parse(slurp(dir / "status.json"))["verb"], "extract");
+  const Outcome failed = shell("LLMC_FAULT=dispatch.result:2:error " + product() + " compress " + (dir / "texts") + " -o " + (dir / "x") + words);
+  EXPECT_EXIT_CODE(failed, 1);
+  EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "failed");
+  EXPECT_NE(slurp(dir / "report.html").find("injected"), std::string::npos);
+  EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "y") + " --report r.txt"), 2);
+}
+
+}  // namespace
+}  // namespace llmc::test
