@@ -2,7 +2,8 @@
 # Sets up, builds everything and runs the tests. The last line is "N passed, N failed", with ", N skipped" where some were.
 #
 # usage: test.sh [--all] [--light] [-R REGEX]
-#   --all     the long tests too (LLMC_LONG=1; LLMC_EVAL=DIR adds the texts in DIR)
+#   --all     the long tests too (LLMC_LONG=1; LLMC_EVAL=DIR adds the texts in DIR), then the fast ones in a build with
+#             AddressSanitizer and UndefinedBehaviorSanitizer, and with clang at hand libFuzzer, a minute for each parser
 #   --light   Debian packages only: no libtorch, no Python packages; what needs them says "not run"
 #   -R REGEX  only tests whose name matches
 set -euo pipefail
@@ -45,6 +46,29 @@ status=0
 ctest --test-dir "$llmc_build" -j "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" \
   "${tier[@]}" "${only[@]}" || status=$?
 
+# Everything once more under the sanitizers, and every parser under libFuzzer. What fails here counts as failed.
+more_failed=0
+if [ $all = 1 ] && [ ${#only[@]} -eq 0 ]; then
+  quietly "configure build-asan" cmake -S "$llmc_root" --preset asan
+  quietly "compile build-asan" cmake --build "$llmc_root/build-asan" -j "$(build_jobs)"
+  env -u LLMC_LONG ASAN_OPTIONS=detect_leaks=0 ctest --test-dir "$llmc_root/build-asan" -j "$(nproc)" --output-on-failure \
+    --no-tests=error -LE '^long$' --timeout 1200 || more_failed=1
+  if command -v clang++ >/dev/null 2>&1 && clang++ -fsanitize=fuzzer-no-link -x c++ -c -o /dev/null /dev/null 2>/dev/null; then
+    quietly "configure build-fuzz" cmake -S "$llmc_root" --preset fuzz
+    quietly "compile build-fuzz" cmake --build "$llmc_root/build-fuzz" -j "$(build_jobs)" --target fuzzers
+    for corpus in "$llmc_root"/tests/fuzz/corpus/*/; do
+      parser=$(basename "$corpus")
+      new=$(mktemp -d)
+      "$llmc_root/build-fuzz/fuzz_$parser" -max_total_time=60 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$llmc_root/build-fuzz/" \
+        "$new" "$corpus" >"$llmc_root/build-fuzz/$parser.log" 2>&1 || { tail -n 30 "$llmc_root/build-fuzz/$parser.log"; more_failed=1; }
+      echo "fuzz $parser: $(sed -n 's/^stat::number_of_executed_units: *//p' "$llmc_root/build-fuzz/$parser.log") executions"
+      rm -rf "$new"
+    done
+  else
+    echo "not run: libFuzzer, no clang here"
+  fi
+fi
+
 number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "$report" 2>/dev/null | head -n 1; }
 tests=$(number tests) failed=$(number failures) skipped=$(number skipped) disabled=$(number disabled)
 [ -n "$tests" ] || exit 1
@@ -56,6 +80,8 @@ echo "Tests took $((SECONDS - llmc_began)) s with set-up and build."
 summed_up=1
 # ctest fails for more than failed tests (no tests at all, a broken build folder): never green then.
 [ $status -ne 0 ] && [ "$failed" -eq 0 ] && failed=1
+failed=$((failed + more_failed))
+[ $more_failed = 1 ] && tests=$((tests + 1))
 line="$((tests - failed - skipped)) passed, $failed failed"
 [ "$skipped" -gt 0 ] && line="$line, $skipped skipped"
 echo "$line"

@@ -7,6 +7,12 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(llmc_flags INTERFACE -Wno-restrict) # false alarms in std::string, GCC bug 105651
 endif()
 target_include_directories(llmc_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+if(LLMC_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "LLMC_FUZZ needs clang: cmake --preset fuzz")
+  endif()
+  target_compile_options(llmc_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(LLMC_SANITIZE)
   target_compile_options(llmc_flags INTERFACE -fsanitize=${LLMC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(llmc_flags INTERFACE -fsanitize=${LLMC_SANITIZE})

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -104,6 +105,25 @@ Result<LockHolder> from_file(const File& file) {
   return holder;
 }
 
+// What Slurm says of the job: true only where it has ended or is no longer known. Without squeue, or where
+// the controller does not answer, nothing is known.
+bool slurm_job_ended(const std::string& job) {
+  if (job.empty() || job.size() > 20 || job.find_first_not_of("0123456789") != std::string::npos) return false;
+  FILE* const pipe = ::popen(("squeue -h -j " + job + " -t all -o %T 2>&1").c_str(), "r");
+  if (!pipe) return false;
+  std::string text(1024, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), pipe));
+  const int rc = ::pclose(pipe);
+  if (text.find("Invalid job id") != std::string::npos) return true;
+  if (rc != 0) return false;
+  static const char* const live[] = {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "STAGE_OUT",
+                                     "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SIGNALING", "STOPPED"};
+  for (const char* state : live) {
+    if (text.find(state) != std::string::npos) return false;
+  }
+  return true;
+}
+
 Status locked(const fs::path& path, const Result<LockHolder>& holder) {
   const std::string who = holder.ok() ? holder->describe() : "a process that has not said who it is";
   return {Code::locked, printable(path.native()) + ": in use by " + who};
@@ -126,7 +146,7 @@ bool Lock::is_stale(const LockHolder& holder) {
     const LockHolder here = this_process();
     if (here.slurm_job == holder.slurm_job && here.slurm_restart > holder.slurm_restart) return true;
   }
-  if (holder.host != this_host()) return false;
+  if (holder.host != this_host()) return slurm_job_ended(holder.slurm_job);
   if (!holder.boot.empty() && holder.boot != this_boot()) return true;
   if (::kill(static_cast<pid_t>(holder.pid), 0) != 0 && errno == ESRCH) return true;
   const uint64_t start = start_of(holder.pid);

@@ -2,7 +2,7 @@
 //
 // It says host, process, Slurm job and time. On one machine a flock on it ends with its holder,
 // so what a killed process left behind is taken over at once; a lock of another host is never
-// taken over by itself, only with `break_lock` - or by a later start of the same Slurm job, since Slurm starts a
+// taken over by itself, only with `break_lock` - or where Slurm (squeue) says that its job has ended, or by a later start of the same Slurm job, since Slurm starts a
 // job again only when its earlier start has ended. Held by one object, released by its end.
 #pragma once
 

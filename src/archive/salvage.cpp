@@ -39,13 +39,21 @@ std::array<uint32_t, 256> crc_table() {
 Result<Bytes> unpack_candidate(ByteView stored) {
   const Status no(Code::corrupt, "no index");
   const size_t packed = ZSTD_findFrameCompressedSize(stored.data(), stored.size());
-  const unsigned long long plain = ZSTD_getFrameContentSize(stored.data(), stored.size());
-  if (ZSTD_isError(packed) || plain == ZSTD_CONTENTSIZE_UNKNOWN || plain == ZSTD_CONTENTSIZE_ERROR) return no;
+  if (ZSTD_isError(packed)) return no;
   // An index holds digests, which do not shrink: more than a thousandfold is none.
-  if (plain > max_index_bytes || plain > packed * 1000 + 4096) return no;
-  Bytes bytes(plain);
-  const size_t n = ZSTD_decompress(bytes.data(), bytes.size(), stored.data(), packed);
-  if (ZSTD_isError(n) || n != plain) return no;
+  const uint64_t most = std::min<uint64_t>(max_index_bytes, packed * 1000 + 4096);
+  const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+  ZSTD_inBuffer in{stored.data(), packed, 0};
+  Bytes bytes;
+  for (size_t hint = 1; hint != 0;) {
+    const size_t filled = bytes.size();
+    if (filled >= most) return no;
+    bytes.resize(std::min<uint64_t>(most, std::max<size_t>(filled * 2, 1u << 16)));
+    ZSTD_outBuffer out{bytes.data(), bytes.size(), filled};
+    hint = ZSTD_decompressStream(context.get(), &out, &in);
+    if (ZSTD_isError(hint) || (hint != 0 && out.pos == filled && in.pos == in.size)) return no;
+    bytes.resize(out.pos);
+  }
   return bytes;
 }
 
@@ -174,7 +182,6 @@ class Search {
   // An index belongs to the shard whose frames it speaks of: their CRCs say so.
   void match_index(ByteView plain, uint64_t text_bytes) {
     for (auto& [bytes, shard] : groups_) {
-      if (shard.index) continue;
       UserBlock block;
       for (const auto& [chunk, f] : shard.frames) block.chunk_bytes = std::max(block.chunk_bytes, f.text_size);
       if (block.chunk_bytes == 0) continue;
@@ -190,7 +197,10 @@ class Search {
         const IndexChunk& c = index->chunks[chunk];
         same += c.text_crc == f.text_crc && c.tokens == f.tokens && c.codec == f.codec && c.frame_size == f.bytes;
       }
-      if (same == shard.frames.size()) shard.index = std::move(*index);
+      if (same != shard.frames.size()) continue;
+      // The largest: a damaged frame alone has the same header as its sound twin would have.
+      if (!shard.index) shard.index = std::move(*index);
+      return;
     }
   }
 
@@ -210,6 +220,7 @@ class Search {
       return at->first == f.file && at->second.second > f.offset;
     };
     for (auto& [bytes, shard] : groups_) {
+      const bool textless = shard.frames.empty();
       const bool believed = shard.block || shard.index || shard.frames.size() >= 2;
       for (auto it = shard.frames.begin(); it != shard.frames.end();) {
         if (overlaps(it->second)) {
@@ -223,7 +234,7 @@ class Search {
         }
         ++it;
       }
-      if (believed && (!shard.frames.empty() || shard.index)) out_.shards.push_back(std::move(shard));
+      if (believed && (textless || !shard.frames.empty())) out_.shards.push_back(std::move(shard));
     }
     std::erase_if(out_.strays, overlaps);
   }

@@ -102,6 +102,12 @@ class SetWriter {
   Result<SetSummary> finish();
   // Somebody else has put finished shards of this plan in their places: takes them as they are.
   Status look_again() { return adopt_shards(); }
+  // The process is about to end without unwinding: what is here is made durable and the lock let go, so that
+  // another host can go on.
+  void abandon() {
+    (void)sync();
+    lock_.release();
+  }
   // Gives up: removes the work folder if nothing of value is in it (no frame, no shard).
   Status discard_if_empty();
 

@@ -67,7 +67,7 @@ Result<Spool> Spool::open(const fs::path& folder, const Plan& plan, SpoolOptions
     LLMC_TRY(spool.scan(number));
     spool.next_segment_ = number + 1;
   }
-  if (!spool.segments_.empty() && spool.segments_.rbegin()->second.bytes < spool.options_.segment_bytes) {
+  if (!spool.options_.read_only && !spool.segments_.empty() && spool.segments_.rbegin()->second.bytes < spool.options_.segment_bytes) {
     LLMC_ASSIGN(spool.active_, File::open_update(spool.segment_path(spool.segments_.rbegin()->first)));
   }
   return spool;
@@ -75,7 +75,7 @@ Result<Spool> Spool::open(const fs::path& folder, const Plan& plan, SpoolOptions
 
 Status Spool::scan(uint32_t number) {
   const fs::path path = segment_path(number);
-  LLMC_ASSIGN(File file, File::open_update(path));
+  LLMC_ASSIGN(File file, options_.read_only ? File::open_read(path) : File::open_update(path));
   LLMC_ASSIGN(const uint64_t size, file.size());
   Bytes header(segment_header_bytes);
   const bool whole = size >= header.size();
@@ -83,6 +83,7 @@ Status Spool::scan(uint32_t number) {
   if (!whole || header != segment_header(plan_->digest(), number)) {
     // Killed while it was created, or of another plan: nothing in it can be used.
     cut_ += size;
+    if (options_.read_only) return {};
     std::error_code error;
     fs::remove(path, error);
     return error ? errno_status(error.value(), path) : Status();
@@ -116,7 +117,7 @@ Status Spool::scan(uint32_t number) {
   if (at < size) {
     // Torn by a kill, or damaged: what stands behind the damage is computed again.
     cut_ += size - at;
-    LLMC_TRY(file.truncate(at));
+    if (!options_.read_only) LLMC_TRY(file.truncate(at));
   }
   return {};
 }

@@ -25,6 +25,7 @@ namespace llmc {
 struct SpoolOptions {
   uint64_t segment_bytes = uint64_t{64} << 20;  // a segment that has grown to this is followed by the next
   double sync_seconds = 10;                     // at most this much work is lost to a power cut
+  bool read_only = false;                       // only looks: nothing is cut off, removed or added
   std::function<double()> now;                  // seconds on a steady clock; empty: the system's
 };
 

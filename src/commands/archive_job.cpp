@@ -17,7 +17,7 @@ Status run_decoding(Context& context, const ComputeOptions& options, const std::
                     ArchiveReader& archive, const Selected& selected, TextSink& sink, bool* started) {
   if (selected.chunks.empty()) return {};
   DecodeJob job(archive, selected.chunks, sink);
-  const JobSize size{verb, selected.chunk_count, selected.chunk_bytes, 0, 0, true};
+  const JobSize size{verb, selected.chunk_count, selected.chunk_bytes, 0, 0, true, archive.path().string()};
   *started = true;
   return run_job(context, options, decoding.setup, decoding.model, size, job);
 }

@@ -21,4 +21,7 @@ Result<Decoding> prepare_decoding(const ComputeOptions& options, const ArchiveRe
 Status run_decoding(Context& context, const ComputeOptions& options, const std::string& verb, const Decoding& decoding,
                     ArchiveReader& archive, const Selected& selected, TextSink& sink, bool* started);
 
+// `verify`, or with `data` `verify --data`, of an archive that was just made. In verify.cpp.
+Status check_archive(Context& context, const std::string& path, bool data, const ComputeOptions& options, bool* started);
+
 }  // namespace llmc

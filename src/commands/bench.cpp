@@ -359,6 +359,7 @@ Status run_bench(Context& context, const Words& words) {
       ("model", po::value<std::string>()->default_value("")->value_name("FILE"),
        "model file; default: the embedded model")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"), "auto, torch or native")
+      ("device", po::value<std::string>()->default_value("auto")->value_name("NAME"), "cpu, cuda, cuda:N, or auto: the CPU")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads; 0: all cores")
       ("streams", po::value<std::string>()->default_value("")->value_name("LIST"),
        "streams of a thread in decoding, e.g. 1,8,64; default: 1 and what extract takes")
@@ -375,10 +376,11 @@ Status run_bench(Context& context, const Words& words) {
   const bool json = set.get<bool>("json");
 
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(set.get<std::string>("model")));
-  LLMC_ASSIGN(const std::unique_ptr<Engine> engine, open_engine(set.get<std::string>("engine"), model));
+  LLMC_ASSIGN(const std::unique_ptr<Engine> engine, open_engine(set.get<std::string>("engine"), model, set.get<std::string>("device"), context.placement));
   int threads = set.get<int>("threads");
   if (threads == 0) threads = engine->good_sessions() > 0 ? engine->good_sessions() : available_cores();
-  std::vector<int> sweep = {1, default_streams(model.get(), threads)};
+  const int kept_busy = engine->good_streams(threads, 0);
+  std::vector<int> sweep = {1, kept_busy > 0 ? kept_busy : default_streams(model.get(), threads)};
   if (!set.get<std::string>("streams").empty()) {
     LLMC_ASSIGN(sweep, parse_sweep(set.get<std::string>("streams")));
   }

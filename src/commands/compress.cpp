@@ -3,10 +3,12 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "commands/archive_job.h"
 #include "commands/archive_options.h"
 #include "commands/companions.h"
 #include "commands/compress_job.h"
 #include "commands/compute.h"
+#include "commands/dry_run.h"
 
 namespace llmc {
 
@@ -23,11 +25,14 @@ struct CompressOptions {
   ArchiveOptions archive;
   Sample verify;
   double parity = 0;
+  std::string check;  // none, files or data: of the finished archive
+  bool dry_run = false;
   bool force = false, resume = false, break_lock = false, bare = false, with_model = false;
   ComputeOptions compute;
 };
 
-void add_options(OptionSet& set) {
+// `job`: by a job file, which checks what it has made and goes on where it was interrupted.
+void add_options(OptionSet& set, bool job) {
   set.positional("input", -1);
   auto& archive = set.group("Archive");
   archive.add_options()
@@ -38,10 +43,13 @@ void add_options(OptionSet& set) {
   add_archive_options(archive);
   archive.add_options()
       ("verify", po::value<std::string>()->default_value("1%")->value_name("RATE"), "chunks that another worker (alone: another engine) decodes before they are kept: a percentage, all or none")
+      ("check", po::value<std::string>()->default_value(job ? "files" : "none")->value_name("WHAT"),
+       "of the finished archive: files (every digest), data (decode all of it as well) or none")
       ("parity", po::value<std::string>()->value_name("RATE"), "also write parity files, such as 2%, with which 'repair' brings back damaged bytes")
       ("bare", po::bool_switch(), "a set without README, documents, decoder and copy of the model")
       ("with-model", po::bool_switch(), "copy the model into the set whatever its size and licence")
       ("resume", po::bool_switch(), "go on with an interrupted run; a finished archive of the same plan is success")
+      ("dry-run", po::bool_switch(), "write nothing; print files, bytes and shards, and size and time as a sample has them")
       ("break-lock", po::bool_switch(), "take the output over from a process on another host that no longer runs")
       ("force,f", po::bool_switch(), "replace OUT, and give up an interrupted run that stands in the way");
   add_input_options(set);
@@ -64,13 +72,15 @@ Status read_plan_options(const OptionSet& set, CompressOptions* o) {
   return {};
 }
 
-Result<CompressOptions> read_options(const OptionSet& set) {
+Result<CompressOptions> read_options(const OptionSet& set, bool job) {
   CompressOptions o;
   LLMC_ASSIGN(o.compute, compute_options(set));
   o.inputs = set.words();
   if (set.given("plan")) o.plan = set.get<std::string>("plan");
-  if (o.inputs.empty() && o.plan.empty()) return Status(Code::usage, "compress: no input given");
-  if (!set.given("output")) return Status(Code::usage, "compress: -o OUT is missing");
+  if (o.inputs.empty() && o.plan.empty()) {
+    return Status(Code::usage, job ? "run: the job file names no input" : "compress: no input given");
+  }
+  if (!set.given("output")) return Status(Code::usage, job ? "run: the job file names no output" : "compress: -o OUT is missing");
   o.output = set.get<std::string>("output");
   while (o.output.size() > 1 && o.output.back() == '/') o.output.pop_back();
   LLMC_ASSIGN(o.archive, read_archive_options(set, o.output));
@@ -80,8 +90,14 @@ Result<CompressOptions> read_options(const OptionSet& set) {
     LLMC_ASSIGN(o.parity, Sample::parse_rate(set.get<std::string>("parity"), "--parity"));
     if (set.get<std::string>("parity") == "all") return Status(Code::usage, "--parity is a percentage such as 2%");
   }
-  o.resume = set.get<bool>("resume");
+  o.dry_run = set.get<bool>("dry-run");
+  o.check = set.get<std::string>("check");
+  if (o.check != "none" && o.check != "files" && o.check != "data") {
+    return Status(Code::usage, "--check is files, data or none, not '" + o.check + "'");
+  }
+  if (!o.shards.all() && o.check != "none") return Status(Code::usage, "--check goes with a whole archive, not with --shards");
   o.force = set.get<bool>("force");
+  o.resume = set.get<bool>("resume") || (job && !o.force);
   o.break_lock = set.get<bool>("break-lock");
   o.bare = set.get<bool>("bare");
   o.with_model = set.get<bool>("with-model");
@@ -121,7 +137,7 @@ void print_summary(const Plan& plan, const CompressJob::Totals& totals, const Se
 Status code_text(Context& context, const CompressOptions& o, const JobSetup& setup, std::shared_ptr<const Model> model,
                  CompressJob& job, ShardRange shards, SetWriter& writer, std::vector<std::string>* names, bool* started) {
   const Plan& plan = writer.plan();
-  JobSize size{"compress", 0, 0, 0, 0, false};
+  JobSize size{"compress", 0, 0, 0, 0, false, o.output};
   for (uint32_t shard = shards.first; shard < shards.end; ++shard) {
     size.tasks += plan.shard_chunks(shard);
     size.bytes += plan.shards()[shard].text_size;
@@ -134,7 +150,14 @@ Status code_text(Context& context, const CompressOptions& o, const JobSetup& set
   }
   *started = true;
   if (context.size() <= 2) job.set_alone();
-  const Status status = run_job(context, o.compute, setup, std::move(model), size, job, names);
+  const auto tables = [&](RunTables* out) {
+    *out = job.totals().tables;
+    out->remarks = job.totals().mismatches;
+    out->remarks.insert(out->remarks.end(), job.totals().failures.begin(), job.totals().failures.end());
+  };
+  ComputeOptions compute = o.compute;
+  compute.before_abort = [&] { writer.abandon(); };
+  const Status status = run_job(context, compute, setup, std::move(model), size, job, names, tables);
   LLMC_TRY(writer.sync());
   LLMC_TRY(status);
   for (const std::string& failure : job.totals().failures) log::error("{}", failure);
@@ -202,6 +225,7 @@ Status compress(Context& context, CompressOptions& o, bool* started) {
   size_t problems = 0;
   LLMC_ASSIGN(Plan made, prepare(o, &model, &setup, &problems));
   LLMC_ASSIGN(const ShardRange shards, wanted_shards(o.shards, made));
+  if (o.dry_run) return dry_run(made, o.compute, setup, std::move(model));
   SetOptions how;
   how.mode = o.force ? SetMode::replace : o.resume ? SetMode::resume : SetMode::create;
   how.break_lock = o.break_lock;
@@ -236,18 +260,36 @@ Status compress(Context& context, CompressOptions& o, bool* started) {
 
 }  // namespace
 
-Status run_compress(Context& context, const Words& words) {
-  OptionSet set("compress", "llmc-batch compress INPUT... -o OUT [options]",
+namespace {
+
+Status run(Context& context, const Words& words, bool job) {
+  OptionSet set(job ? "run" : "compress", "llmc-batch compress INPUT... -o OUT [options]",
                 "Codes files, folders or standard input (-) into an archive that gives back the same bytes.");
-  add_options(set);
+  add_options(set, job);
   bool done = false;
   LLMC_TRY(set.parse(words, context.coordinator(), &done));
   if (done) return {};
-  LLMC_ASSIGN(CompressOptions options, read_options(set));
-  if (!context.coordinator()) return run_worker(context, options.compute);
+  LLMC_ASSIGN(CompressOptions options, read_options(set, job));
+  const bool check = options.check != "none" && !options.dry_run;
+  const bool decodes = check && options.check == "data";  // on all ranks
+  if (!context.coordinator()) {
+    LLMC_TRY(run_worker(context, options.compute));
+    return decodes ? run_worker(context, options.compute) : Status();
+  }
   bool started = false;
-  const Status status = compress(context, options, &started);
-  return started ? status : cancel_job(context, status);
+  Status status = compress(context, options, &started);
+  if (!started) status = cancel_job(context, std::move(status));
+  const bool made = status.ok() || status.code() == Code::partial;
+  if (!check || !made) return decodes ? cancel_job(context, status) : status;
+  started = false;
+  Status checked = check_archive(context, options.output, decodes, options.compute, &started);
+  if (decodes && !started) checked = cancel_job(context, std::move(checked));
+  return checked.ok() ? status : checked;
 }
+
+}  // namespace
+
+Status run_compress(Context& context, const Words& words) { return run(context, words, false); }
+Status run_compress_job(Context& context, const Words& words) { return run(context, words, true); }
 
 }  // namespace llmc

@@ -130,9 +130,30 @@ Result<std::optional<Task>> CompressJob::next_again() {
   return std::optional(give(std::move(work)));
 }
 
+std::string CompressJob::describe(uint64_t id) const {
+  const auto at = out_.find(id);
+  return at == out_.end() ? Job::describe(id) : at->second.where() + (at->second.check ? " (check)" : "");
+}
+
+// The ending of the file that the chunk begins with.
+std::string CompressJob::kind_of(uint32_t shard, uint32_t chunk) const {
+  const uint64_t begin = plan_.chunk_offset(chunk);
+  const auto pieces = plan_.pieces_in(shard, begin, begin + 1);
+  if (pieces.empty()) return "";
+  const std::string& name = plan_.entries()[pieces.back().entry].name;
+  const size_t dot = name.rfind('.'), slash = name.rfind('/');
+  const bool has = dot != name.npos && (slash == name.npos ? dot > 0 : dot > slash + 1) && name.size() - dot <= 12;
+  return has ? printable(name.substr(dot)) : "none";
+}
+
 Status CompressJob::keep(uint32_t shard, uint32_t chunk, Bytes frame) {
   Frame header;
   size_t size = 0;
+  for (Ratio* sum : {&totals_.tables.kinds[kind_of(shard, chunk)], &totals_.tables.shards[shard]}) {
+    ++sum->chunks;
+    sum->text_bytes += plan_.chunk_size(shard, chunk);
+    sum->coded_bytes += frame.size();
+  }
   if (peek_frame(frame, &header, &size)) ++totals_.codecs[header.codec];
   return set_.put(shard, chunk, frame);
 }

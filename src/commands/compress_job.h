@@ -8,6 +8,7 @@
 
 #include "archive/set.h"
 #include "chunk/codec.h"
+#include "commands/run_record.h"
 #include "commands/sample.h"
 #include "commands/selection.h"
 #include "corpus/text_reader.h"
@@ -29,6 +30,7 @@ class CompressJob : public Job {
     std::map<Codec, uint64_t> codecs;      // chunks by codec
     std::vector<std::string> mismatches;   // one sentence each: chunks that had to be coded again
     std::vector<std::string> failures;     // one sentence each
+    RunTables tables;                      // of the chunks coded in this run
   };
 
   // All outlive the job. `shards`: those of the plan to work on. `workers`: how each rank is called, by rank; those
@@ -43,6 +45,7 @@ class CompressJob : public Job {
   Status finished(uint64_t id, Bytes result, int worker) override;
   Status failed(uint64_t id, const Status& why, int worker) override;
   void tick() override { sync_ = set_.sync_if_due(); }
+  std::string describe(uint64_t id) const override;
 
   const Totals& totals() const { return totals_; }
 
@@ -72,6 +75,7 @@ class CompressJob : public Job {
   Status checked(Work work, Bytes result, int worker);
   Status mismatch(Work work, int worker, const std::string& why);
   Status keep(uint32_t shard, uint32_t chunk, Bytes frame);
+  std::string kind_of(uint32_t shard, uint32_t chunk) const;
   std::string name_of(int worker) const;
 
   const Plan& plan_;

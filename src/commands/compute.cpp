@@ -60,8 +60,9 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
 }
 
 // A rank is gone, or a compute thread hangs: Finalize and destructors would wait for it for ever.
-void end_if_hanging(const Status& status, bool clean) {
+void end_if_hanging(const Status& status, bool clean, const std::function<void()>& before = {}) {
   if (clean) return;
+  if (before) before();
   const std::string why = status.ok() ? "a rank or thread did not leave in time" : status.message();
   std::fprintf(stderr, "llmc-batch: %s\n", why.c_str());
   abort_job(exit_code(status.ok() ? Code::failure : status.code()));
@@ -115,17 +116,38 @@ OtherEngine other_engine(std::string first, std::shared_ptr<const Model> model) 
 }
 
 Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
-                           int default_threads) {
+                                const Placement& placement) {
   ComputeSide worker;
   if (setup.needs_model()) {
-    LLMC_ASSIGN(worker.engine, open_engine(options.engine, model));
+    LLMC_ASSIGN(worker.engine, open_engine(options.engine, model, options.device, placement));
   }
-  const int threads = options.threads ? options.threads : default_threads;
-  const int streams = options.streams ? options.streams : default_streams(model.get(), threads);
+  // A device says what keeps it busy; on the CPU it is the cores.
+  int threads = worker.engine ? worker.engine->good_sessions() : 0;
+  if (threads == 0) threads = placement.threads;
+  if (options.threads) threads = options.threads;
+  int streams = worker.engine ? worker.engine->good_streams(threads, static_cast<int>(setup.parameters.window)) : 0;
+  if (streams == 0) streams = default_streams(model.get(), threads);
+  if (options.streams) streams = options.streams;
   worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams,
                                                       other_engine(worker.engine ? worker.engine->name() : "", std::move(model)));
   log::debug("{} on {} threads, {} streams each", worker.engine ? worker.engine->name() : "no model", threads, streams);
   return worker;
+}
+
+// Jobs of one process, one after the other: a late message of one must not be taken for the next one's. The same on
+// all ranks, as all of them go through the same jobs.
+uint32_t next_session() {
+  static uint32_t session = 0;
+  return session++;
+}
+
+void tell(RunRecord& record, const CoordinatorReport& report, const Status& status, const std::function<void(RunTables*)>& fill) {
+  if (!record.wanted()) return;
+  RunTables tables;
+  if (fill) fill(&tables);
+  Status told = record.finish(report, status);
+  if (told.ok()) told = record.write_report(tables);
+  if (!told.ok()) log::warn("{}", told.message());
 }
 
 }  // namespace
@@ -135,6 +157,8 @@ void add_compute_options(OptionSet& set) {
       ("model", po::value<std::string>()->value_name("FILE"), "model file; default: the embedded model")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"),
        "auto, torch or native: the same bits from each; auto takes torch where it is built")
+      ("device", po::value<std::string>()->default_value("auto")->value_name("NAME"),
+       "cpu, cuda (the GPUs of a machine go to its workers in turn), cuda:N, or auto: the CPU in this version")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads of a rank; 0: its share of the cores")
       ("streams", po::value<int>()->default_value(0)->value_name("N"),
        "chunks that a thread works on at once; 0: 6 to 16, by the sizes of model and processor cache");
@@ -142,6 +166,8 @@ void add_compute_options(OptionSet& set) {
       ("progress", po::value<int>()->default_value(60)->value_name("SECONDS"), "a line this often where no terminal shows a bar")
       ("progress-json", po::bool_switch(), "progress as JSON lines on standard error")
       ("quiet,q", po::bool_switch(), "no progress")
+      ("status-file", po::value<std::string>()->value_name("FILE"), "keep a JSON file up to date with how far the run is")
+      ("report", po::value<std::string>()->value_name("FILE.html"), "write a page about the run at its end, and FILE.json beside it")
       ("lease", po::value<double>()->default_value(120)->value_name("SECONDS"),
        "a chunk whose worker shows no progress for this long goes to another");
 }
@@ -150,15 +176,22 @@ Result<ComputeOptions> compute_options(const OptionSet& set) {
   ComputeOptions options;
   if (set.given("model")) options.model = set.get<std::string>("model");
   options.engine = set.get<std::string>("engine");
+  options.device = set.get<std::string>("device");
   options.threads = set.get<int>("threads");
   options.streams = set.get<int>("streams");
   options.progress_seconds = set.get<int>("progress");
   options.progress_json = set.get<bool>("progress-json");
   options.quiet = set.get<bool>("quiet");
   options.lease_seconds = set.get<double>("lease");
+  if (set.given("status-file")) options.status_file = set.get<std::string>("status-file");
+  if (set.given("report")) options.report = set.get<std::string>("report");
+  if (!options.report.empty() && !options.report.ends_with(".html")) {
+    return Status(Code::usage, "--report is a name that ends in .html, not '" + options.report + "'");
+  }
   if (options.engine != "auto" && options.engine != "torch" && options.engine != "native") {
     return Status(Code::usage, "--engine is auto, torch or native, not '" + options.engine + "'");
   }
+  LLMC_TRY(check_device_word(options.device, options.engine));
   if (options.threads < 0 || options.threads > 1024) return Status(Code::usage, "--threads is 0 to 1024");
   if (options.streams < 0 || options.streams > 4096) return Status(Code::usage, "--streams is 0 to 4096");
   if (options.progress_seconds < 1) return Status(Code::usage, "--progress is at least 1 second");
@@ -183,7 +216,17 @@ Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, con
                                  " (sha256 " + to_hex(model->digest()) + "); give the right file with --model");
 }
 
-Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model) {
+Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model,
+                                            const std::string& device, const Placement& placement) {
+  LLMC_ASSIGN(const int gpu, choose_device(device, engine, placement));
+  if (gpu >= 0) {
+    TorchOptions options;
+    options.device = gpu;
+    Result<std::unique_ptr<Engine>> cuda = open_torch_engine(model, options);
+    if (cuda.ok()) return cuda;
+    if (device != "auto") return Status(Code::failure, cuda.status().message());
+    log::warn("{}; going on with the CPU", cuda.status().message());
+  }
   if (engine == "native") return make_native_engine(std::move(model));
   Result<std::unique_ptr<Engine>> torch = open_torch_engine(model);
   if (torch.ok() || engine == "torch") return torch;
@@ -191,14 +234,6 @@ Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shar
     log::warn("{}; going on with the native engine", torch.status().message());
   }
   return make_native_engine(std::move(model));
-}
-
-bool torch_library_present() {
-  for (const auto& place : torch_library_places()) {
-    std::error_code ignored;
-    if (std::filesystem::is_regular_file(place, ignored)) return true;
-  }
-  return false;
 }
 
 Status cancel_job(Context& context, Status why) {
@@ -211,7 +246,8 @@ Status cancel_job(Context& context, Status why) {
 }
 
 Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
-               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names) {
+               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names,
+               const std::function<void(RunTables*)>& tables) {
   std::vector<std::string> unused;
   if (!names) names = &unused;
   ProgressOptions shown;
@@ -230,18 +266,30 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   coordinator.lease_timeout = std::chrono::duration_cast<Comm::Duration>(std::chrono::duration<double>(options.lease_seconds));
   coordinator.worker_timeout = 2 * coordinator.lease_timeout;
   coordinator.progress = &progress;
+  coordinator.session = next_session();
+  RunRecord record({size.verb, size.output, options.status_file, options.report, size.tasks, size.bytes, size.tasks_before,
+                    size.bytes_before, size.decoding});
+  RunRecord::Timed timed(record, job);
+  if (record.wanted()) coordinator.watch = [&](const CoordinatorReport& now) { record.watch(now); };
+  Job& work = record.wanted() ? static_cast<Job&>(timed) : job;
   CoordinatorReport report;
   Status status;
   if (context.size() == 1) {
-    LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement.threads));
+    LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement));
     *names = {"", "this process (" + this_place(worker) + ")"};
-    status = run_local(job, *worker.processor, coordinator, WorkerOptions{}, &report);
-    end_if_hanging(status, report.clean);
+    record.set_names(*names);
+    WorkerOptions local;
+    local.session = coordinator.session;
+    status = run_local(work, *worker.processor, coordinator, local, &report);
+    tell(record, report, status, tables);
+    end_if_hanging(status, report.clean, options.before_abort);
     return status;
   }
   LLMC_TRY(agree(context, setup, names));
-  status = coordinate(*context.comm, job, coordinator, &report);
-  end_if_hanging(status, report.clean);
+  record.set_names(*names);
+  status = coordinate(*context.comm, work, coordinator, &report);
+  tell(record, report, status, tables);
+  end_if_hanging(status, report.clean, options.before_abort);
   return status;
 }
 
@@ -257,7 +305,7 @@ Status run_worker(Context& context, const ComputeOptions& options) {
     if (setup.needs_model()) {
       LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
     }
-    LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement.threads));
+    LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement));
     return {};
   }();
   ByteWriter answer;
@@ -267,7 +315,9 @@ Status run_worker(Context& context, const ComputeOptions& options) {
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   ByteReader verdict(message);
   if (!unpack_status(verdict).ok()) return {};
-  const Status left = work(*context.comm, *worker.processor, WorkerOptions{});
+  WorkerOptions mine;
+  mine.session = next_session();
+  const Status left = work(*context.comm, *worker.processor, mine);
   end_if_hanging(left, left.ok());
   return {};
 }

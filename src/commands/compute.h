@@ -2,11 +2,14 @@
 // of all ranks on what is to be done before the first chunk moves.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "chunk/codec.h"
+#include "commands/device.h"
 #include "commands/options.h"
+#include "commands/run_record.h"
 #include "commands/verb.h"
 #include "dispatch/job.h"
 #include "model/model.h"
@@ -16,12 +19,15 @@ namespace llmc {
 struct ComputeOptions {
   std::string model;   // path; empty: the embedded model
   std::string engine;  // auto, torch or native
+  std::string device = "auto";  // as for choose_device
   int threads = 0;     // compute threads of a rank; 0: its share of the cores
   int streams = 0;     // chunks in lock-step on a thread; 0: the default
   int progress_seconds = 60;
   bool progress_json = false;
   bool quiet = false;
   double lease_seconds = 120;
+  std::string status_file, report;  // paths; empty: none
+  std::function<void()> before_abort;  // called where a lost rank makes the program end without unwinding; may be empty
 };
 
 void add_compute_options(OptionSet& set);
@@ -33,10 +39,10 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path);
 // it fits and no path is given. Code::model names both digests.
 Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, const Digest& digest,
                                                     const std::string& name);
-// engine: auto (torch where libllmc_torch.so is there), torch, native.
-Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model);
-// Whether this build's libllmc_torch.so stands where open_engine looks.
-bool torch_library_present();
+// engine: auto (torch where libllmc_torch.so is there), torch, native. device: as for choose_device, which `placement`
+// is for.
+Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model,
+                                            const std::string& device = "auto", const Placement& placement = {});
 
 // What the coordinator tells the workers before the work begins.
 struct JobSetup {
@@ -52,13 +58,15 @@ struct JobSize {
   uint64_t tasks = 0, bytes = 0;                // in all
   uint64_t tasks_before = 0, bytes_before = 0;  // done by an earlier run
   bool decoding = false;
+  std::string output;  // or what is decoded; for the status file and the report
 };
 
 // Runs the job on all ranks. `model` may be null: the setup then needs none. On one process the
 // worker is a thread of it. `names`: filled, before the first result, with what each rank is
-// ("rank 3 (node7, native avx2)").
+// ("rank 3 (node7, native avx2)"). `tables`: fills them for the report, once the job is over.
 Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
-               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names = nullptr);
+               std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names = nullptr,
+               const std::function<void(RunTables*)>& tables = {});
 // The coordinator gave up before run_job: lets the workers go. Returns `why`.
 Status cancel_job(Context& context, Status why);
 // The other ranks' side of both.

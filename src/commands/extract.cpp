@@ -100,10 +100,13 @@ Result<uint64_t> leave_out_finished(ArchiveReader& archive, const OutputTree& tr
   return count;
 }
 
-Status report_damage(const PartSink& sink) {
-  if (sink.damage().empty()) return {};
+Status report_damage(const PartSink& sink, const Selected& selected) {
+  if (sink.damage().empty() && selected.lost_shards.empty()) return {};
+  for (const std::string& line : selected.lost_shards) log::error("{}", line);
   for (const std::string& line : sink.damage()) log::error("{}", line);
-  return {Code::partial, std::to_string(sink.targets_lost()) + " documents could not be given back whole; the rest was"};
+  std::string what = std::to_string(sink.targets_lost()) + " documents";
+  if (!selected.lost_shards.empty()) what += " and " + std::to_string(selected.lost_shards.size()) + " shards";
+  return {Code::partial, what + " could not be given back whole; the rest was"};
 }
 
 Status extract(Context& context, ExtractOptions& o, bool* started) {
@@ -115,7 +118,7 @@ Status extract(Context& context, ExtractOptions& o, bool* started) {
     PartSink sink(archive, selected, *output);
     LLMC_TRY(run_decoding(context, o.compute, "extract", decoding, archive, selected, sink, started));
     LLMC_TRY(sink.finish());
-    return report_damage(sink);
+    return report_damage(sink, selected);
   }
   Result<OutputTree> opened = OutputTree::open(o.output, o.tree);
   // Missing is the archive's exit code, not the output's.
@@ -133,7 +136,7 @@ Status extract(Context& context, ExtractOptions& o, bool* started) {
   LLMC_TRY(add_without_text(archive, selected, tree, false));
   LLMC_TRY(tree.close());
   for (const std::string& warning : tree.warnings()) log::warn("{}", warning);
-  return report_damage(sink);
+  return report_damage(sink, selected);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "archive/reader.h"
+#include "base/log.h"
 #include "commands/options.h"
 #include "commands/selection.h"
 #include "commands/verb.h"
@@ -64,6 +65,36 @@ void list_entry(const IndexEntry& e, bool json) {
               entry.kind == Entry::Kind::symlink ? " -> " : "", printable(entry.target).c_str());
 }
 
+// As sha256sum prints and reads it: a name with a newline, return or backslash is escaped and said to be.
+void print_checksum(const std::string& name, const Digest& digest) {
+  std::string shown;
+  for (const char c : name) {
+    shown += c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\r' ? "\\r" : std::string(1, c);
+  }
+  std::printf("%s%s  %s\n", shown == name ? "" : "\\", to_hex(digest).c_str(), shown.c_str());
+}
+
+Status list_checksums(ArchiveReader& archive) {
+  uint64_t cut = 0;
+  for (uint32_t s = 0; s < archive.shards().size(); ++s) {
+    LLMC_ASSIGN(const auto file, archive.shard(s));
+    for (size_t i = 0; i < file->index().entries.size(); ++i) {
+      const IndexEntry& e = file->index().entries[i];
+      if (e.entry.kind != Entry::Kind::file) continue;
+      if (e.whole()) {
+        print_checksum(e.entry.name, e.size ? e.sha256 : sha256({}));
+      } else if (e.offset == 0 || (s == 0 && i == 0)) {
+        log::error("{}: lies in several shards, which have the SHA-256 of their parts only; for the whole: "
+                   "llmc-batch extract {} -o - --document '{}' | sha256sum",
+                   printable(e.entry.name), printable(archive.path().native()), printable(e.entry.name));
+        ++cut;
+      }
+    }
+  }
+  if (cut == 0) return {};
+  return {Code::partial, std::to_string(cut) + " files have no line, since they are cut over shards"};
+}
+
 Status list_records(const IndexEntry& e, bool json) {
   RecordReader records(e.entry.records_kind, e.entry.records);
   Record record;
@@ -108,6 +139,7 @@ Status run_list(Context& context, const Words& words) {
   set.group("List").add_options()
       ("documents", po::bool_switch(), "documents, those inside files too (members, records, lines): bytes, name")
       ("chunks", po::bool_switch(), "chunks: shard, chunk, place in the text, bytes, coded bytes, tokens, codec")
+      ("sha256", po::bool_switch(), "checksums of all files, for 'sha256sum -c' where they were extracted")
       ("json", po::bool_switch(), "one JSON object a line");
   bool done = false;
   LLMC_TRY(set.parse(words, true, &done));
@@ -115,7 +147,11 @@ Status run_list(Context& context, const Words& words) {
   if (set.words().empty()) return {Code::usage, "list: no archive given"};
   const bool documents = set.get<bool>("documents"), chunks = set.get<bool>("chunks"), json = set.get<bool>("json");
   if (documents && chunks) return {Code::usage, "--documents and --chunks exclude each other"};
+  if (set.get<bool>("sha256") && (documents || chunks || json)) {
+    return {Code::usage, "--sha256 excludes --documents, --chunks and --json"};
+  }
   LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(set.words()[0]));
+  if (set.get<bool>("sha256")) return list_checksums(archive);
   for (uint32_t s = 0; s < archive.shards().size(); ++s) {
     LLMC_ASSIGN(const auto file, archive.shard(s));
     if (chunks) {

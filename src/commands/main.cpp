@@ -19,12 +19,15 @@ struct Verb {
 
 constexpr Verb verbs[] = {
     {"compress", "code files, trees or standard input into an archive", run_compress},
+    {"run", "compress what a job file describes, and check it", run_job_file},
     {"plan", "save what an archive will consist of, for many jobs to work on", run_plan},
     {"merge", "make one set of the parts that such jobs have made", run_merge},
     {"extract", "give back all or a selection of an archive", run_extract},
     {"list", "names, sizes and documents of an archive", run_list},
     {"info", "what an archive is: sizes, model, parameters", run_info},
     {"verify", "check digests and checksums; --data decodes everything", run_verify},
+    {"status", "how far an archive is, and who works on it", run_status},
+    {"salvage", "win back what is left of an archive that cannot be opened", run_salvage},
     {"repair", "make damaged files whole again, where the archive has parity", run_repair},
     {"model", "describe a model file or import a checkpoint", run_model},
     {"bench", "speed of a model on this machine, beside what the machine can do", run_bench},

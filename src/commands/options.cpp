@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 namespace llmc {
@@ -97,7 +98,8 @@ std::string OptionSet::nearest(const std::string& word) const {
 Status OptionSet::parse(const std::vector<std::string>& words, bool speak, bool* done) {
   auto& common = group("Everywhere");
   common.add_options()
-      ("config", po::value<std::string>()->value_name("FILE"), "read options from FILE: one 'name = value' a line")
+      ("config", po::value<std::vector<std::string>>()->composing()->value_name("FILE"),
+       "read options from FILE: one 'name = value' a line; may be repeated")
       ("help,h", "show this text");
   po::options_description all;
   all.add(hidden_);
@@ -110,14 +112,8 @@ Status OptionSet::parse(const std::vector<std::string>& words, bool speak, bool*
     if (*done && speak) std::fputs(help().c_str(), stdout);
     if (*done) return {};
     if (values_.count("config")) {
-      const std::string& path = values_["config"].as<std::string>();
-      std::ifstream file(path);
-      if (!file) return {Code::usage, path + ": cannot be read"};
-      try {
-        po::store(po::parse_config_file(file, all), values_);
-      } catch (const po::error& e) {
-        return {Code::usage, path + ": " + e.what()};
-      }
+      const auto paths = values_["config"].as<std::vector<std::string>>();
+      for (const std::string& path : paths) LLMC_TRY(read_file(path, all));
     }
     po::notify(values_);
   } catch (const po::unknown_option& e) {
@@ -129,6 +125,48 @@ Status OptionSet::parse(const std::vector<std::string>& words, bool speak, bool*
   } catch (const po::error& e) {
     return {Code::usage, verb_ + ": " + e.what()};
   }
+  return {};
+}
+
+// Each line is parsed, and its value looked at, by itself: so every error has its line.
+Status OptionSet::read_file(const std::string& path, const po::options_description& all) {
+  std::ifstream file(path);
+  if (!file) return {Code::usage, path + ": cannot be read"};
+  po::parsed_options found(&all);
+  std::map<std::string, int> lines;  // of what may stand there once
+  std::string text;
+  for (int line = 1; std::getline(file, text); ++line) {
+    const auto wrong = [&](const std::string& what) { return Status(Code::usage, path + ":" + std::to_string(line) + ": " + what); };
+    if (text.ends_with('\r')) text.pop_back();
+    const size_t begin = text.find_first_not_of(" \t");
+    if (begin == text.npos || text[begin] == '#' || text[begin] == ';') continue;
+    if (text[begin] == '[') return wrong("sections are not used here; one 'name = value' a line");
+    if (text.find('=') == text.npos) return wrong("not 'name = value'");
+    std::string name = text.substr(begin, text.find_first_of(" \t=", begin) - begin);
+    if (name == "config" || name == "help") return wrong("--" + name + " belongs on the command line");
+    std::istringstream one(text);
+    po::parsed_options parsed(&all);
+    try {
+      parsed = po::parse_config_file(one, all);
+      po::variables_map scratch;
+      po::store(parsed, scratch);
+    } catch (const po::unknown_option&) {
+      const std::string near = nearest("--" + name);
+      return wrong("unknown option '" + name + "'" + (near.empty() ? "" : ", did you mean '" + near.substr(2) + "'?"));
+    } catch (const po::error& e) {
+      return wrong(e.what());
+    }
+    const auto [first, is_new] = lines.emplace(name, line);
+    if (!is_new && !all.find(name, false).semantic()->is_composing() && name != positional_name_) {
+      return wrong("'" + name + "' stands in line " + std::to_string(first->second) + " already");
+    }
+    found.options.insert(found.options.end(), parsed.options.begin(), parsed.options.end());
+  }
+  // The bare words of the command line are instead of a file's, not beside them.
+  if (given(positional_name_)) {
+    std::erase_if(found.options, [&](const po::option& option) { return option.string_key == positional_name_; });
+  }
+  po::store(found, values_);
   return {};
 }
 

@@ -1,7 +1,8 @@
 // Command lines and configuration files of all verbs, over Boost.Program_options.
 //
-// An option given on the command line wins over the same option in the --config file.
-// Unknown options name the nearest known one; all errors are Code::usage. Main thread only.
+// An option given on the command line wins over the same option in a --config file, and that of an earlier file
+// over that of a later one; what may be repeated (--include) is put together from all. Unknown options name the
+// nearest known one, errors in files their line; all errors are Code::usage. Main thread only.
 #pragma once
 
 #include <boost/program_options.hpp>
@@ -45,6 +46,7 @@ class OptionSet {
   }
 
  private:
+  Status read_file(const std::string& path, const boost::program_options::options_description& all);
   std::string help() const;
   std::string nearest(const std::string& word) const;
   std::string verb_, usage_, summary_;

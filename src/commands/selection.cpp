@@ -34,9 +34,20 @@ class Selector {
     hits_.assign(selection_.documents.size(), false);
     if (!selection_.range || !selection_.documents.empty()) {
       LLMC_ASSIGN(const std::vector<uint32_t> shards, shards_to_look_at());
-      for (const uint32_t shard : shards) LLMC_TRY(take_shard(shard));
+      for (const uint32_t shard : shards) {
+        const auto file = archive_.shard(shard);
+        if (file.ok() || file.status().code() != Code::corrupt) {
+          LLMC_TRY(take_shard(shard));
+        } else {
+          lose_shard(shard, file.status());
+        }
+      }
     }
     for (size_t i = 0; i < hits_.size(); ++i) {
+      if (!hits_[i] && !out_.lost_shards.empty()) {
+        return Status(Code::corrupt, archive_.path().string() + ": no document '" + selection_.documents[i] +
+                                         "' in what can be read; " + out_.lost_shards[0]);
+      }
       if (!hits_[i]) {
         return Status(Code::failure, archive_.path().string() + ": holds no document '" + selection_.documents[i] +
                                          "'; 'llmc-batch list --documents' shows all names");
@@ -86,7 +97,11 @@ class Selector {
       // The name itself, then what stands before each '/' or ':' in it: a record's file.
       for (size_t end = name.size(); end != std::string::npos && end > 0 && !found;
            end = name.find_last_of("/:", end - 1)) {
-        LLMC_ASSIGN(const auto place, archive_.find(name.substr(0, end)));
+        const auto searched = archive_.find(name.substr(0, end));
+        // Past a damaged index the others are all looked through.
+        if (!searched.ok() && searched.status().code() == Code::corrupt) return Answer();
+        LLMC_TRY(searched.status());
+        const auto& place = *searched;
         if (!place) continue;
         LLMC_ASSIGN(const auto file, archive_.shard(place->shard));
         const IndexEntry& entry = file->index().entries[place->entry];
@@ -115,8 +130,17 @@ class Selector {
     return any;
   }
 
+  // Its entries cannot be named, only where they stood.
+  void lose_shard(uint32_t shard, const Status& why) {
+    const auto& info = archive_.shards()[shard];
+    std::string text = why.message() + "; lost with it: " + std::to_string(info.entries) + " entries";
+    if (!last_seen_.empty()) text += " behind '" + printable(last_seen_) + "'";
+    out_.lost_shards.push_back(std::move(text));
+  }
+
   Status take_shard(uint32_t shard) {
     LLMC_ASSIGN(const auto file, archive_.shard(shard));
+    if (!file->index().entries.empty()) last_seen_ = file->index().entries.back().entry.name;
     const uint64_t base = archive_.shards()[shard].text_offset;
     const auto& entries = file->index().entries;
     for (uint32_t i = 0; i < entries.size(); ++i) {
@@ -186,6 +210,7 @@ class Selector {
   const Selection& selection_;
   std::vector<char> hits_;
   std::string last_name_;
+  std::string last_seen_;  // in the last shard that could be read
   Selected out_;
 };
 

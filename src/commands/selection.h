@@ -66,6 +66,7 @@ struct Selected {
   std::vector<ChunkRun> chunks;
   uint64_t chunk_count = 0;
   uint64_t chunk_bytes = 0;     // plain bytes of these chunks
+  std::vector<std::string> lost_shards;  // one sentence for each that cannot be read: nothing of it is in the above
 };
 
 // Errors: Code::usage for shards and ranges that the archive does not have, Code::failure for a

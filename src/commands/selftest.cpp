@@ -56,8 +56,15 @@ Status run_selftest(Context& context, const Words& words) {
       std::printf("%-28s not in this build\n", "engine, torch");
       continue;
     }
-    const Result<std::unique_ptr<Engine>> engine = open_engine(name, model);
+    const Result<std::unique_ptr<Engine>> engine = open_engine(name, model, "cpu");
     good &= report("engine, " + (engine.ok() ? (*engine)->name() : name), engine.ok() ? round_trip(**engine) : engine.status());
+  }
+  const Result<int> gpu = choose_device("cuda", "torch", {});
+  if (!gpu.ok()) {
+    std::printf("%-28s %s\n", "engine, cuda", cuda_text().c_str());
+  } else {
+    const Result<std::unique_ptr<Engine>> engine = open_engine("torch", model, "cuda");
+    good &= report("engine, " + (engine.ok() ? (*engine)->name() : "cuda"), engine.ok() ? round_trip(**engine) : engine.status());
   }
   return good ? Status() : Status(Code::failure, "selftest: this machine must not be used for archives");
 }

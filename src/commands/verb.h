@@ -30,7 +30,11 @@ Status run_extract(Context& context, const Words& words);
 Status run_list(Context& context, const Words& words);
 Status run_info(Context& context, const Words& words);
 Status run_verify(Context& context, const Words& words);
+Status run_status(Context& context, const Words& words);
+Status run_salvage(Context& context, const Words& words);
 Status run_repair(Context& context, const Words& words);
+Status run_job_file(Context& context, const Words& words);
+Status run_compress_job(Context& context, const Words& words);  // with the defaults of a job file
 Status run_plan(Context& context, const Words& words);
 Status run_merge(Context& context, const Words& words);
 Status run_model(Context& context, const Words& words);

@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 
 #include "archive/verify.h"
 #include "base/signals.h"
 #include "commands/archive_job.h"
 #include "commands/part_sink.h"
+#include "commands/sample.h"
 
 namespace llmc {
 
@@ -18,6 +20,9 @@ namespace {
 struct Outcome {
   VerifyReport files;
   bool decoded = false;
+  bool stopped = false;              // before all that was to be decoded was
+  uint64_t chunks = 0, wanted = 0;   // decoded; of how many in the selection
+  std::optional<Sample> sample;
   uint64_t digests = 0;
   std::vector<std::string> damage;
 };
@@ -34,7 +39,9 @@ void print_outcome(const std::string& archive, const Outcome& outcome, bool json
       findings.push_back(std::move(row));
     }
     for (const std::string& line : outcome.damage) findings.push_back({{"message", line}});
-    const ordered_json out = {{"archive", archive}, {"sound", findings.empty() && !outcome.files.stopped},
+    const ordered_json out = {{"archive", archive}, {"sound", findings.empty() && !outcome.files.stopped && !outcome.stopped},
+                              {"stopped", outcome.files.stopped || outcome.stopped}, {"chunks_decoded", outcome.chunks},
+                              {"chunks_selected", outcome.wanted},
                               {"shards", outcome.files.shards}, {"frames", outcome.files.chunks},
                               {"bytes", outcome.files.bytes}, {"decoded", outcome.decoded},
                               {"files_hashed", outcome.digests}, {"parity_files", outcome.files.parity_files},
@@ -48,32 +55,94 @@ void print_outcome(const std::string& archive, const Outcome& outcome, bool json
   std::printf("%s: %llu shards, %llu frames, %llu bytes checked", archive.c_str(),
               static_cast<unsigned long long>(outcome.files.shards), static_cast<unsigned long long>(outcome.files.chunks),
               static_cast<unsigned long long>(outcome.files.bytes));
-  if (outcome.decoded) std::printf("; decoded, SHA-256 of %llu files compared", static_cast<unsigned long long>(outcome.digests));
+  if (outcome.decoded) {
+    std::printf("; %llu of %llu chunks decoded", static_cast<unsigned long long>(outcome.chunks),
+                static_cast<unsigned long long>(outcome.wanted));
+    if (outcome.sample) {
+      std::printf(" (--sample %g%% --seed %u)", outcome.sample->rate * 100, outcome.sample->seed);
+    } else {
+      std::printf(", SHA-256 of %llu files compared", static_cast<unsigned long long>(outcome.digests));
+    }
+  }
   const size_t found = outcome.files.findings.size() + outcome.damage.size();
   if (outcome.files.parity_files) {
     std::printf("; %llu parity files", static_cast<unsigned long long>(outcome.files.parity_files));
   }
-  std::printf("; %s\n", found ? (std::to_string(found) + " findings").c_str() : outcome.files.stopped ? "stopped" : "sound");
+  std::printf("; %s\n", found ? (std::to_string(found) + " findings").c_str() : outcome.files.stopped || outcome.stopped ? "stopped, the rest was not checked" : outcome.sample ? "no damage in what was checked" : "sound");
 }
 
-Status verify(Context& context, const std::string& path, const std::optional<Selection>& data, bool json,
-              const ComputeOptions& options, bool* started) {
+// Counts what has really been decoded, also where the run ends early.
+class CountingSink : public TextSink {
+ public:
+  // `inner` null: the chunks' own checksums are the check.
+  CountingSink(TextSink* inner, Outcome* outcome) : inner_(inner), outcome_(outcome) {}
+  Status text(uint64_t offset, ByteView text) override {
+    ++outcome_->chunks;
+    return inner_ ? inner_->text(offset, text) : Status();
+  }
+  Status lost(uint64_t offset, uint64_t size, const std::string& why) override {
+    ++outcome_->chunks;
+    if (inner_) return inner_->lost(offset, size, why);
+    outcome_->damage.push_back(why);
+    return {};
+  }
+
+ private:
+  TextSink* const inner_;
+  Outcome* const outcome_;
+};
+
+// The chunks that the sample draws, and one at least.
+void draw(const ArchiveReader& archive, const Sample& sample, Selected* selected) {
+  Selected drawn;
+  std::optional<ChunkRun> fallback;
+  uint64_t left = selected->chunk_count ? sample.seed % selected->chunk_count : 0;
+  const auto take = [&](uint32_t shard, uint32_t chunk) {
+    const auto& info = archive.shards()[shard];
+    drawn.chunks.push_back({shard, chunk, chunk});
+    drawn.chunk_bytes += std::min<uint64_t>(archive.chunk_bytes(), info.text_bytes - uint64_t{chunk} * archive.chunk_bytes());
+    ++drawn.chunk_count;
+  };
+  for (const ChunkRun& run : selected->chunks) {
+    for (uint64_t chunk = run.first; chunk <= run.last; ++chunk) {
+      const auto number = static_cast<uint32_t>(chunk);
+      if (left-- == 0) fallback = ChunkRun{run.shard, number, number};
+      if (sample.picks(archive.shards()[run.shard].number, number)) take(run.shard, number);
+    }
+  }
+  if (drawn.chunks.empty() && fallback) take(fallback->shard, fallback->first);
+  selected->chunks = std::move(drawn.chunks);
+  selected->chunk_bytes = drawn.chunk_bytes;
+  selected->chunk_count = drawn.chunk_count;
+}
+
+Status verify(Context& context, const std::string& path, const std::optional<Selection>& data,
+              const std::optional<Sample>& sample, bool json, const ComputeOptions& options, bool* started) {
   Outcome outcome;
   LLMC_ASSIGN(outcome.files, verify_archive(path, [] { return stop_requested(); }));
   if (data && !outcome.files.stopped) {
     LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(path));
     LLMC_ASSIGN(const Decoding decoding, prepare_decoding(options, archive));
-    LLMC_ASSIGN(const Selected all, select(archive, *data));
+    LLMC_ASSIGN(Selected all, select(archive, *data));
+    outcome.wanted = all.chunk_count;
+    outcome.sample = sample;
+    if (sample) draw(archive, *sample, &all);
     const auto nowhere = make_null_output();
     PartSink sink(archive, all, *nowhere);
-    LLMC_TRY(run_decoding(context, options, "verify", decoding, archive, all, sink, started));
-    LLMC_TRY(sink.finish());
+    CountingSink counting(sample ? nullptr : &sink, &outcome);
+    const Status ran = run_decoding(context, options, "verify", decoding, archive, all, counting, started);
+    outcome.stopped = ran.code() == Code::interrupted || ran.code() == Code::drained;
+    if (!outcome.stopped) LLMC_TRY(ran);
+    if (!sample && !outcome.stopped) LLMC_TRY(sink.finish());
     outcome.decoded = true;
     outcome.digests = sink.digests_checked();
-    outcome.damage = sink.damage();
+    outcome.damage.insert(outcome.damage.end(), sink.damage().begin(), sink.damage().end());
+    outcome.damage.insert(outcome.damage.end(), all.lost_shards.begin(), all.lost_shards.end());
   }
   print_outcome(path, outcome, json);
-  if (outcome.files.stopped) return {Code::interrupted, "interrupted: only what is counted above was checked"};
+  if (outcome.files.stopped || outcome.stopped) {
+    return {Code::interrupted, "interrupted: only what is counted above was checked"};
+  }
   if (outcome.files.findings.empty() && outcome.damage.empty()) return {};
   std::string advice;
   if (outcome.files.beyond_repair) {
@@ -86,6 +155,10 @@ Status verify(Context& context, const std::string& path, const std::optional<Sel
 
 }  // namespace
 
+Status check_archive(Context& context, const std::string& path, bool data, const ComputeOptions& options, bool* started) {
+  return verify(context, path, data ? std::optional<Selection>(Selection{}) : std::nullopt, {}, false, options, started);
+}
+
 Status run_verify(Context& context, const Words& words) {
   OptionSet set("verify", "llmc-batch verify ARCHIVE [options]",
                 "Checks every digest and checksum; with --data also decodes everything and compares each file's SHA-256.");
@@ -94,6 +167,8 @@ Status run_verify(Context& context, const Words& words) {
       ("data", po::bool_switch(), "decode everything (needs the model)")
       ("shard", po::value<std::string>()->value_name("LIST"),
        "decode only these shards, such as 0,3-5, or 2/16: the second of sixteen equal parts")
+      ("sample", po::value<std::string>()->value_name("RATE"), "decode only so many chunks, such as 1%, drawn by --seed")
+      ("seed", po::value<uint32_t>()->value_name("N"), "of the sample: the same seed draws the same chunks; default: a new one each time")
       ("json", po::bool_switch(), "findings as JSON");
   add_compute_options(set);
   bool done = false;
@@ -101,13 +176,21 @@ Status run_verify(Context& context, const Words& words) {
   if (done) return {};
   if (set.words().empty()) return {Code::usage, "verify: no archive given"};
   LLMC_ASSIGN(const ComputeOptions options, compute_options(set));
-  const bool data = set.get<bool>("data");
+  const bool data = set.get<bool>("data") || set.given("sample");
+  std::optional<Sample> sample;
+  if (set.given("sample")) {
+    sample.emplace();
+    LLMC_ASSIGN(sample->rate, Sample::parse_rate(set.get<std::string>("sample"), "--sample"));
+    sample->seed = set.given("seed") ? set.get<uint32_t>("seed") : std::random_device()();
+  } else if (set.given("seed")) {
+    return {Code::usage, "verify: --seed goes with --sample"};
+  }
   if (!data) {
     for (const char* name : {"model", "engine", "threads", "streams", "shard"}) {
       if (set.given(name)) return {Code::usage, std::string("verify: --") + name + " goes with --data"};
     }
     bool unused = false;
-    return context.coordinator() ? verify(context, set.words()[0], std::nullopt, set.get<bool>("json"), options, &unused) : Status();
+    return context.coordinator() ? verify(context, set.words()[0], std::nullopt, {}, set.get<bool>("json"), options, &unused) : Status();
   }
   Selection selection;
   if (set.given("shard")) {
@@ -115,7 +198,7 @@ Status run_verify(Context& context, const Words& words) {
   }
   if (!context.coordinator()) return run_worker(context, options);
   bool started = false;
-  const Status status = verify(context, set.words()[0], selection, set.get<bool>("json"), options, &started);
+  const Status status = verify(context, set.words()[0], selection, sample, set.get<bool>("json"), options, &started);
   return started ? status : cancel_job(context, status);
 }
 

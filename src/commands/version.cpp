@@ -22,6 +22,7 @@ std::string version_text() {
   for (const std::string& isa : available_isas()) isas += (isas.empty() ? "" : " ") + isa;
   text += "numerics   LLMC-X1 on this CPU: " + isas + "\n";
   text += std::string("engines    native") + (torch_library_present() ? ", torch (CPU)" : "; torch is not in this build") + "\n";
+  text += "cuda       " + cuda_text() + "\n";
   const Result<std::shared_ptr<const Model>> model = open_model("");
   text += "model      " + (model.ok() ? (*model)->name() + " (embedded), sha256 " + to_hex((*model)->digest()) : model.status().message()) + "\n";
   text += "libraries  " + hdf5_version() + ", " + mpi_version() + ", Boost " + std::to_string(BOOST_VERSION / 100000) + "." +

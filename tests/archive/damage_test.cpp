@@ -75,7 +75,7 @@ TEST_F(Damage, CutAtEvery512Bytes) {
 TEST_F(Damage, FlippedBits) {
   const UserBlock block = *UserBlock::parse(good_, good_.size(), "f");
   std::mt19937_64 random(4);
-  const int rounds = 1500;
+  const int rounds = std::getenv("LLMC_LONG") ? 8000 : 1500;
   int named = 0;
   auto shard = ShardFile::open(dir_ / "good.h5");
   for (int i = 0; i < rounds; ++i) {

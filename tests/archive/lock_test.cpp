@@ -94,6 +94,30 @@ TEST(Lock, StaleOrNot) {
   }
 }
 
+// Slurm starts a job again only when its earlier start has ended, perhaps on another host.
+TEST(Lock, AnEarlierStartOfThisSlurmJobIsGone) {
+  TempDir dir;
+  const auto write = [&](int restart) {
+    const std::string text = "{\"host\":\"elsewhere\",\"pid\":1,\"process_start\":5,\"boot\":\"x\",\"slurm_job\":\"4711\",\"slurm_restart\":" +
+                             std::to_string(restart) + ",\"since\":\"2024-01-01T00:00:00Z\"}";
+    ASSERT_TRUE(write_file_atomic(dir / "lock", as_bytes(text)).ok());
+  };
+  const auto acquired = [&](const char* job, const char* restarts) {
+    ::setenv("SLURM_JOB_ID", job, 1);
+    ::setenv("SLURM_RESTART_COUNT", restarts, 1);
+    const Status status = Lock::acquire(dir / "lock").status();
+    ::unsetenv("SLURM_JOB_ID");
+    ::unsetenv("SLURM_RESTART_COUNT");
+    return status.ok();
+  };
+  write(1);
+  EXPECT_FALSE(acquired("4711", "1")) << "two programs of one start";
+  EXPECT_FALSE(acquired("4711", "0"));
+  EXPECT_FALSE(acquired("4712", "2")) << "another job";
+  EXPECT_FALSE(Lock::acquire(dir / "lock").ok()) << "outside Slurm";
+  EXPECT_TRUE(acquired("4711", "2"));
+}
+
 TEST(Lock, ManyProcessesOneHolder) {
   TempDir dir;
   LLMC_ASSERT_OK(write_file_atomic(dir / "lock", as_bytes("")));  // stale, so that all want to take it over

@@ -52,6 +52,9 @@ TEST(CommandLine, ContradictionsAndBadValues) {
   expect_usage_error("compress x -o y --resume --force", "--resume");
   expect_usage_error("compress x -o y --documents words", "words");
   expect_usage_error("compress x -o y --engine magic", "magic");
+  expect_usage_error("compress x -o y --device gpu", "cuda:N");
+  expect_usage_error("compress x -o y --device cuda:", "cuda:N");
+  expect_usage_error("compress x -o y --device cuda --engine native", "--engine native");
   expect_usage_error("extract x", "-o");
   expect_usage_error("extract x -o out --range 1:2", "-o -");
   expect_usage_error("extract x -o - --range 2:1", "2:1");
@@ -108,6 +111,15 @@ TEST(CommandLine, Selftest) {
   ASSERT_EXIT_CODE(outcome, 0);
   EXPECT_NE(outcome.out.find("arithmetic, scalar"), std::string::npos);
   EXPECT_NE(outcome.out.find("engine, native"), std::string::npos);
+}
+
+TEST(CommandLine, BenchAsJson) {
+  const Outcome outcome = shell("set -o pipefail; " + product() +
+                                " bench --engine native --seconds 0.02 --streams 2 --json | python3 -c '"
+                                "import json, sys; r = json.load(sys.stdin); assert [x[\"mode\"] for x in r[\"rows\"]] == [\"score\", \"decode\"]; "
+                                "assert all(x[\"tokens_per_second\"] > 0 for x in r[\"rows\"]); assert r[\"operations\"][\"decode\"][\"streams\"] == 2'");
+  EXPECT_EXIT_CODE(outcome, 0);
+  EXPECT_EXIT_CODE(llmc("bench --streams 0"), 2);
 }
 
 TEST(CommandLine, ImportReproducesTheEmbeddedModel) {

@@ -17,7 +17,7 @@ class Resume : public testing::Test {
     ASSERT_EXIT_CODE(llmc(arguments(dir / "whole")), 0);
   }
   std::string arguments(const std::string& out) const {
-    return "compress " + (dir / "in") + " -o " + out + " --chunk 2K --shard 12K --streams 2 --engine native";
+    return "compress " + (dir / "in") + " -o " + out + " --chunk 2K --shard 12K --streams 2 --engine native --parity 10%";
   }
   // Runs to the end, however often it takes; compares with the undisturbed set.
   void expect_completes(const std::string& out, const std::string& what) {
@@ -100,7 +100,7 @@ TEST_F(Resume, TwoAtOnceAreKeptApart) {
 }
 
 TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
-  const int rounds = std::getenv("LLMC_LONG") ? 200 : 10;
+  const int rounds = std::getenv("LLMC_LONG") ? 200 : 20;
   int killed = 0;
   for (int i = 0; i < rounds; ++i) {
     const std::string out = dir / "set";

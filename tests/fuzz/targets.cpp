@@ -1,0 +1,206 @@
+#include "fuzz/targets.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "archive/manifest.h"
+#include "archive/parity_packet.h"
+#include "archive/salvage.h"
+#include "archive/shard_file.h"
+#include "archive/verify.h"
+#include "chunk/codec.h"
+#include "chunk/fallback.h"
+#include "chunk/stub_engine.h"
+#include "model/model.h"
+#include "model/safetensors.h"
+#include "plan/plan.h"
+#include "tokens/tokenizer.h"
+
+namespace llmc::fuzz {
+namespace {
+
+void require(bool promise) {
+  if (!promise) std::abort();
+}
+
+// Bytes as a file, for what reads files only.
+class MemoryFile {
+ public:
+  explicit MemoryFile(ByteView bytes) : fd_(::memfd_create("fuzz", 0)) {
+    require(fd_ >= 0);
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      require(n > 0);
+      bytes = bytes.subspan(static_cast<size_t>(n));
+    }
+  }
+  ~MemoryFile() { ::close(fd_); }
+  std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
+
+ private:
+  int fd_;
+};
+
+void put_u32(Bytes& bytes, size_t at, uint32_t v) { std::memcpy(bytes.data() + at, &v, 4); }
+
+void frame(ByteView input) {
+  Frame f;
+  size_t size = 0;
+  for (size_t at = find_frame(input, 0); at != std::string::npos; at = find_frame(input, at + 1)) {
+    require(peek_frame(input.subspan(at), &f, &size) && size <= input.size() - at);
+  }
+  (void)parse_frame(input, 0);
+  if (input.size() < frame_header_bytes) return;
+  // With the CRC that a forger would give it.
+  auto forged = parse_frame(input, implied_seed(input));
+  if (!forged.ok() || forged->text_size > 1u << 22) return;
+  if (forged->codec != Codec::stored && forged->codec != Codec::zstd) return;
+  const auto text = Fallback::text(*forged);
+  require(!text.ok() || text->size() == forged->text_size);
+}
+
+// As a shard file; then with every checksum made to fit, as far as there is something to fit it to.
+void shard(ByteView input) {
+  const auto look = [](ByteView bytes) {
+    const MemoryFile file(bytes);
+    auto opened = ShardFile::open(file.path());
+    if (opened.ok()) {
+      for (uint32_t c = 0; c < std::min(opened->block().chunks, 64u); ++c) (void)opened->read_frame(c);
+    }
+    (void)verify_archive(file.path());
+  };
+  look(input);
+  if (input.size() < user_block_bytes + 1) return;
+  Bytes sealed(input.begin(), input.end());
+  const auto u64_at = [&](size_t at) {
+    ByteReader in(ByteView(sealed).subspan(at, 8));
+    return in.u64();
+  };
+  const uint64_t size = sealed.size();
+  std::memcpy(sealed.data() + 24, &size, 8);
+  const uint64_t begin = u64_at(64), length = u64_at(72);
+  if (begin <= size && length <= size - begin) {
+    const Digest digest = sha256(ByteView(sealed).subspan(begin, length));
+    std::copy(digest.begin(), digest.end(), sealed.begin() + 152);
+  }
+  put_u32(sealed, 508, crc32c(ByteView(sealed).first(508)));
+  look(sealed);
+}
+
+// The first 28 bytes are what the user block would say.
+void index(ByteView input) {
+  ByteReader in(input);
+  UserBlock block;
+  block.file_bytes = in.u64();
+  block.text_bytes = in.u64();
+  block.chunk_bytes = in.u32();
+  block.chunks = in.u32();
+  block.shards = in.u32();
+  if (!in.ok() || block.chunk_bytes == 0) return;
+  if (block.chunks != (block.text_bytes + block.chunk_bytes - 1) / block.chunk_bytes) return;
+  const ByteView plain = in.bytes(in.left());
+  const auto parsed = ShardIndex::parse(plain, block, "fuzz");
+  const auto text = ShardIndex::text_bytes_of(plain);
+  if (!parsed.ok()) return;
+  require(text && *text == block.text_bytes);
+  (void)parsed->entries_in(block.text_bytes / 3, block.text_bytes / 2);
+  require(ShardIndex::parse(parsed->serialize(), block, "again").ok());
+}
+
+void manifest(ByteView input) {
+  (void)Manifest::parse(input, "fuzz");
+  const std::string body(as_text(input));
+  const std::string sealed = body + "  \"sha256\": \"" + to_hex(sha256(as_bytes(body))) + "\"\n}\n";
+  const auto parsed = Manifest::parse(as_bytes(sealed), "fuzz");
+  if (parsed.ok()) require(Manifest::parse(as_bytes(parsed->serialize()), "again").ok());
+}
+
+// All packets get the CRC that they should have.
+void parity(ByteView input) {
+  Bytes sealed(input.begin(), input.end());
+  for (size_t at = 0; at + parity_header_bytes <= sealed.size(); ++at) {
+    const auto packet = ParityPacket::parse_header(ByteView(sealed).subspan(at, parity_header_bytes));
+    if (!packet || packet->payload_bytes > sealed.size() - at - parity_header_bytes) continue;
+    const ByteView all = ByteView(sealed).subspan(at, parity_header_bytes + packet->payload_bytes);
+    put_u32(sealed, at + 12, crc32c(all.subspan(16), crc32c(all.subspan(8, 4))));
+  }
+  const MemoryFile parity_file(sealed), file(input.first(input.size() / 2));
+  (void)examine_parity(file.path(), parity_file.path());
+}
+
+void salvage(ByteView input) {
+  const MemoryFile file(input);
+  const auto found = search_frames(file.path());
+  require(found.ok());
+  for (const FoundShard& s : found->shards) {
+    for (const auto& [chunk, f] : s.frames) require(read_found(*found, f).ok());
+  }
+}
+
+void model(ByteView input) {
+  (void)Safetensors::parse(input);
+  // Model wants its bytes aligned.
+  const Bytes copy(input.begin(), input.end());
+  (void)Model::from_bytes(copy, nullptr);
+}
+
+void tokenizer(ByteView input) {
+  const auto made = Tokenizer::from_json(input);
+  if (!made.ok()) return;
+  const std::string text = "The quick brown fox, 12 dogs\r\n\xff\xc3\xa9";
+  std::vector<Symbol> symbols;
+  (*made)->encode(as_bytes(text), &symbols);
+  Bytes back;
+  require((*made)->decode(symbols, &back) && as_text(back) == text);
+}
+
+void plan(ByteView input) {
+  (void)Plan::parse(input, "fuzz");
+  // magic, length, body, digest
+  ByteWriter sealed;
+  sealed.bytes(input);
+  sealed.bytes(sha256(input));
+  (void)Plan::parse(sealed.view(), "fuzz");
+}
+
+// codec, tokens, text length, payload: decoders of coded text get any bytes.
+void decoder(ByteView input) {
+  ByteReader in(input);
+  Frame f;
+  f.codec = static_cast<Codec>(2 + in.u8() % 3);
+  f.text_size = in.u16();
+  f.tokens = in.u16();
+  f.text_crc = in.u32();
+  f.payload = in.bytes(in.left());
+  static const std::string text = "It was the best of times, it was the worst of times. The and ing the an in er.";
+  for (const Codec codec : {f.codec}) {
+    static const ChunkCodec codecs[] = {
+        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::range, 0, 32}),
+        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::mix, 0, 32}),
+        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::rank, 0, 32})};
+    ChunkItem item;
+    item.chunk = 3;
+    item.seed = 9;
+    item.size = f.text_size;
+    f.chunk = 3;
+    item.bytes = make_frame(f, 9);
+    const auto plain = codecs[static_cast<int>(codec) - 2].decode_one(std::move(item));
+    require(!plain.ok() || (plain->size() == f.text_size && crc32c(*plain) == f.text_crc));
+  }
+}
+
+}  // namespace
+
+const std::vector<Target>& targets() {
+  static const std::vector<Target> all = {
+      {"frame", frame},       {"shard", shard}, {"index", index},         {"manifest", manifest}, {"parity", parity},
+      {"salvage", salvage},   {"model", model}, {"tokenizer", tokenizer}, {"plan", plan},         {"decoder", decoder},
+  };
+  return all;
+}
+
+}  // namespace llmc::fuzz
