@@ -1,6 +1,7 @@
 // merge PART... -o OUT: what the elements of an array have made becomes the set that one run would have made.
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "archive/format.h"
 #include "archive/set.h"
@@ -97,21 +98,22 @@ Status take_shards(const MergeOptions& o, SetWriter& writer) {
 }
 
 Status merge(const MergeOptions& o) {
-  LLMC_ASSIGN(Plan plan, SetWriter::saved_plan(o.parts.front()));
-  LLMC_ASSIGN(const SetSettings settings, SetWriter::saved_settings(o.parts.front()));
+  std::optional<SetSettings> settings;
   for (const std::string& part : o.parts) {
-    Result<SetSettings> other = SetWriter::saved_settings(part);
-    if (other.status().code() == Code::missing) {
+    Result<SetSettings> its = SetWriter::saved_settings(part);
+    if (its.status().code() == Code::missing) {
       return {Code::failure, part + ": is no part: no 'compress --plan --shards' has made it"};
     }
-    LLMC_TRY(other.status());
-    if (*other == settings) continue;
+    LLMC_TRY(its.status());
+    if (!settings) settings = *its;
+    if (*its == *settings) continue;
     return {Code::failure, part + ": was made with another --verify or --parity than " + o.parts.front()};
   }
+  LLMC_ASSIGN(Plan plan, SetWriter::saved_plan(o.parts.front()));
   SetOptions how;
   how.mode = o.force ? SetMode::replace : o.resume ? SetMode::resume : SetMode::create;
-  how.verified = {settings.verify, ByteReader(plan.digest()).u32()};
-  how.parity = settings.parity;
+  how.verified = {settings->verify, ByteReader(plan.digest()).u32()};
+  how.parity = settings->parity;
   if (!o.bare) {
     std::shared_ptr<const Model> model;
     if (plan.options().model != Digest{}) {

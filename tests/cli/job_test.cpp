@@ -137,7 +137,7 @@ TEST_F(Jobs, ARunReportsOnItself) {
   // Decoding, and a run that does not end well.
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + words), 0);
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["verb"], "extract");
-  const Outcome failed = shell("LLMC_FAULT=dispatch.result:2:error " + product() + " compress " + (dir / "texts") + " -o " + (dir / "x") + words);
+  const Outcome failed = shell("LLMC_FAULT=dispatch.result:1:error " + product() + " compress " + (dir / "texts") + " -o " + (dir / "x") + words);
   EXPECT_EXIT_CODE(failed, 1);
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "failed");
   EXPECT_NE(slurp(dir / "report.html").find("injected"), std::string::npos);
