@@ -282,7 +282,10 @@ Status run(Context& context, const Words& words, bool job) {
   const bool made = status.ok() || status.code() == Code::partial;
   if (!check || !made) return decodes ? cancel_job(context, status) : status;
   started = false;
-  Status checked = check_archive(context, options.output, decodes, options.compute, &started);
+  ComputeOptions checking = options.compute;  // the status file and the report stay those of the compression
+  checking.status_file.clear();
+  checking.report.clear();
+  Status checked = check_archive(context, options.output, decodes, checking, &started);
   if (decodes && !started) checked = cancel_job(context, std::move(checked));
   return checked.ok() ? status : checked;
 }

@@ -1,10 +1,29 @@
 #include "dispatch/local.h"
 
+#include <atomic>
+#include <chrono>
+#include <exception>
 #include <thread>
 
 #include "comm/thread_comm.h"
+#include "dispatch/protocol.h"
 
 namespace llmc {
+namespace {
+
+// The worker leaves, whatever state the coordinator ended in.
+void dismiss(Comm& root, uint32_t session) {
+  for (int tries = 0; tries < 100; ++tries) {
+    try {
+      (void)root.send(1, protocol::leave, protocol::encode(protocol::Header{session}));
+      return;
+    } catch (const std::exception&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));  // memory comes back as the threads end
+    }
+  }
+}
+
+}  // namespace
 
 Status run_local(Job& job, Processor& processor, const CoordinatorOptions& coordinator, const WorkerOptions& worker,
                  CoordinatorReport* report) {
@@ -12,16 +31,24 @@ Status run_local(Job& job, Processor& processor, const CoordinatorOptions& coord
   const auto root = world.endpoint(0);
   Status worked;
   CoordinatorReport own;
+  std::atomic<bool> worker_gone{false};
   std::thread thread([&] {
     const auto comm = world.endpoint(1);
     worked = work(*comm, processor, worker);
+    worker_gone = !worked.ok();
   });
-  const Status status = coordinate(*root, job, coordinator, &own);
+  // Either side may end early where there is no memory: the other must not wait for it.
+  CoordinatorOptions options = coordinator;
+  options.stop = [&] { return worker_gone || coordinator.stop(); };
+  const Status status = coordinate(*root, job, options, &own);
+  if (!own.clean) dismiss(*root, coordinator.session);
   thread.join();
   // After a hurried end the worker may still have left in good order.
   own.clean = worked.ok();
   if (report) *report = own;
-  return status.ok() ? worked : status;
+  // Interrupted by nobody but the worker's end: then its reason is the one to tell.
+  const bool worker_first = worker_gone && status.code() == Code::interrupted && !coordinator.stop();
+  return status.ok() || worker_first ? worked : status;
 }
 
 }  // namespace llmc

@@ -172,9 +172,9 @@ Status guarded(F&& call) {
   try {
     return call();
   } catch (const std::exception& e) {
-    return {Code::failure, std::string("a compute thread failed: ") + e.what()};
+    return {Code::failure, std::string("a worker failed: ") + e.what()};
   } catch (...) {
-    return {Code::failure, "a compute thread failed"};
+    return {Code::failure, "a worker failed"};
   }
 }
 
@@ -194,7 +194,7 @@ Status work(Comm& comm, Processor& processor, const WorkerOptions& options) {
   Status status;
   while (status.ok() && !worker.left()) {
     // Short, since a result that a compute thread has finished waits for the end of this.
-    status = worker.turn(std::chrono::milliseconds(2));
+    status = guarded([&] { return worker.turn(std::chrono::milliseconds(2)); });
     if (Status s = crew->first_failure(); !s.ok()) worker.fail(std::move(s));
     if (crew->started && !computing && !crew->queue.stopped()) {
       computing = true;

@@ -70,6 +70,21 @@ TEST(Local, AnExceptionOfTheJobEndsItInOrder) {
   EXPECT_NE(s.message().find("bad_alloc"), std::string::npos) << s.message();
 }
 
+// One exception ends the job in order; when the end itself finds no memory, the worker is still let go.
+TEST(Local, ExceptionsWithoutEndDoNotHang) {
+  ToyJob job(1000);
+  job.on_finished = [] { throw std::bad_alloc(); };
+  ToyProcessor processor;
+  CoordinatorOptions options = coordinator_options();
+  options.stop = []() -> bool { throw std::bad_alloc(); };
+  CoordinatorReport report;
+  const auto begin = std::chrono::steady_clock::now();
+  const Status s = run_local(job, processor, options, worker_options(), &report);
+  EXPECT_EQ(s.code(), Code::failure);
+  EXPECT_NE(s.message().find("bad_alloc"), std::string::npos) << s.message();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 300s) << "not the worker's own patience of 900 s";
+}
+
 TEST(Local, DrainAndInterrupt) {
   for (const bool drain : {true, false}) {
     ToyJob job(100000);

@@ -197,6 +197,7 @@ int play(const Setting& setting, const Costs& costs) {
   fmt::print("{:8d} {:10d} {:12.0f} {:12.1f} {:11.1f} % {:11.1f} % {:14.1f}\n", setting.workers, setting.tasks,
              static_cast<double>(setting.tasks) / took, took, 100 * ideal / took, 100 * busy / took,
              1e6 * own / static_cast<double>(setting.tasks));
+  std::fflush(stdout);
   return job.done() == setting.tasks ? 0 : 1;
 }
 
