@@ -51,7 +51,7 @@ ours() { LD_LIBRARY_PATH=$library_path "$here/$1" "${@:2}"; }
 step() { # name, seconds, function or "ours", arguments...: the output goes to OUT, the verdict to the table
   local name=$1 limit=$2 began=$SECONDS code=0
   shift 2
-  timeout "$limit" bash -c '"$@"' step "$@" >"$OUT/$name.txt" 2>&1 || code=$?
+  timeout -k 10 "$limit" bash -c '"$@"' step "$@" >"$OUT/$name.txt" 2>&1 </dev/null || code=$?
   local verdict=ok
   [ $code -eq 0 ] || { verdict="FAILED (exit $code)"; status=1; }
   printf '%-28s %-18s %4d s\n' "$name" "$verdict" $((SECONDS - began)) | tee -a "$OUT/summary.txt"

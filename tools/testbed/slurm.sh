@@ -169,6 +169,10 @@ stop() {
   end_daemon slurmctld TERM
   end_daemon munged TERM
   local node pid
+  # slurmctld's helper outlives it.
+  for pid in $(pgrep -x slurmscriptd); do
+    tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx -e "SLURM_CONF=$dir/slurm.conf" && kill -KILL "$pid" 2>/dev/null
+  done || true
   for node in n1 n2; do
     for pid in $(processes_of "$node"); do kill -KILL "$pid" 2>/dev/null || true; done
   done
