@@ -51,7 +51,8 @@ peer_packages='xz-utils zstd zpaq p7zip-full brotli'
 # torch alone, without the 3 GB of CUDA libraries that only its GPU half opens; libtorch_cpu.so needs these two.
 torch_version=2.11.0
 torch_cpu_wheels="torch==$torch_version nvidia-cuda-cupti==13.0.* nvidia-cuda-runtime==13.0.*"
-test_wheels='numpy==2.4.6 tokenizers==0.23.3 h5py==3.16.0 safetensors==0.8.0 brotli==1.2.1 zstandard==0.25.0'
+test_wheels='numpy==2.4.6 tokenizers==0.23.3 h5py==3.16.0 safetensors==0.8.0 brotli==1.2.1 zstandard==0.25.0
+  sentencepiece==0.2.3 tiktoken==0.14.0'
 
 missing_packages() {
   local package

@@ -19,7 +19,8 @@ void print_model(const Model& model, bool json) {
   if (json) {
     const nlohmann::ordered_json out = {
         {"name", model.name()},       {"sha256", to_hex(model.digest())}, {"bytes", model.bytes().size()},
-        {"architecture", c.architecture}, {"parameters", model.parameters()}, {"profile", model.profile()},
+        {"family", c.family},         {"architecture", c.architecture},   {"parameters", model.parameters()},
+        {"profile", model.profile()},
         {"vocabulary", c.vocab},      {"escape", model.escape()},         {"width", c.width},
         {"layers", c.layers},         {"heads", c.heads},                 {"kv_heads", c.kv_heads},
         {"head_dim", c.head_dim},     {"ffn", c.ffn},                     {"context", c.context},
@@ -29,14 +30,14 @@ void print_model(const Model& model, bool json) {
     return;
   }
   std::printf(
-      "name          %s\nsha256        %s\nbytes         %zu\narchitecture  %s, %d layers of %d, %d heads of %d (%d for "
-      "keys and values), feed-forward %d\nparameters    %llu\nprofile       %s (%s)\nvocabulary    %d%s%s, Unicode %s\n"
-      "context       %d tokens\nlicence       %s\n",
-      model.name().c_str(), to_hex(model.digest()).c_str(), model.bytes().size(), c.architecture.c_str(), c.layers,
-      c.width, c.heads, c.head_dim, c.kv_heads, c.ffn, static_cast<unsigned long long>(model.parameters()),
-      model.profile().c_str(), Model::kNumerics, c.vocab, c.tied ? ", tied" : "",
-      model.escape() ? ", with an escape for bytes that it lacks" : "", model.unicode().c_str(), c.context,
-      model.license().c_str());
+      "name          %s\nsha256        %s\nbytes         %zu\nfamily        %s\narchitecture  %s, %d layers of %d, %d heads of "
+      "%d (%d for keys and values), feed-forward %d\nparameters    %llu\nprofile       %s (%s)\nvocabulary    %d%s%s, "
+      "Unicode %s\ncontext       %d tokens\nlicence       %s\n",
+      model.name().c_str(), to_hex(model.digest()).c_str(), model.bytes().size(), c.family.c_str(),
+      c.architecture.c_str(), c.layers, c.width, c.heads, c.head_dim, c.kv_heads, c.ffn,
+      static_cast<unsigned long long>(model.parameters()), model.profile().c_str(), Model::kNumerics, c.vocab,
+      c.tied ? ", tied" : "", model.escape() ? ", with an escape for bytes that it lacks" : "", model.unicode().c_str(),
+      c.context, model.license().c_str());
 }
 
 Status model_info(const Words& words) {

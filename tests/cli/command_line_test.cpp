@@ -128,5 +128,13 @@ TEST(CommandLine, ImportReproducesTheEmbeddedModel) {
   EXPECT_TRUE(slurp(dir / "e0") == slurp(LLMC_SOURCE_DIR "/models/e0.safetensors"));
 }
 
+TEST(CommandLine, ModelInfoNamesTheFamily) {
+  EXPECT_NE(llmc("model info").out.find("\nfamily        qwen3\n"), std::string::npos);
+  const TempDir dir;
+  ASSERT_EXIT_CODE(llmc("model import " + quoted(LLMC_SOURCE_DIR "/tests/model/families/gpt2") + " -o " + (dir / "m")), 0);
+  EXPECT_NE(llmc("model info " + (dir / "m")).out.find("\nfamily        gpt2\n"), std::string::npos);
+  EXPECT_NE(llmc("model info --json " + (dir / "m")).out.find("\"family\": \"gpt2\""), std::string::npos);
+}
+
 }  // namespace
 }  // namespace llmc::test

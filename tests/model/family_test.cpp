@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "chunk/codec.h"
@@ -23,11 +24,12 @@ fs::path families() {
   return given != nullptr && *given != 0 ? fs::path(given) : fs::path(source("tests/model/families"));
 }
 
-std::vector<std::string> names() {
+// Families, those that have a certain file where one is named.
+std::vector<std::string> names(const std::string& file = "config.json") {
   std::vector<std::string> out;
   std::error_code missing;  // then there are no tests
   for (const auto& entry : fs::directory_iterator(families(), missing)) {
-    if (entry.is_directory()) out.push_back(entry.path().filename().string());
+    if (fs::exists(entry.path() / file)) out.push_back(entry.path().filename().string());
   }
   std::sort(out.begin(), out.end());
   return out;
@@ -114,10 +116,24 @@ TEST_P(Family, AgreesWithTransformers) {
     RecordProperty((*model)->profile() + " bits against binary32", std::to_string(got.bits / real));
     RecordProperty((*model)->profile() + " same ranks", std::to_string(part));
     EXPECT_NEAR(got.bits / real, 1.0, 0.005) << (*model)->profile();
-    // Eight bits move what lies close together; the ranks are a promise of sixteen.
-    if (activations == 16 && kv == 16) EXPECT_GE(part, 0.99) << (*model)->profile();
+    // Eight bits move what lies close together; the ranks are a promise of sixteen, of all families together (below): of 300
+    // tokens of a random model a few have neighbours within the rounding of binary32.
+    if (activations == 16 && kv == 16) EXPECT_GE(part, 0.97) << (*model)->profile();
     if (activations == 16 && kv == 16) EXPECT_NEAR(got.bits / real, 1.0, 0.0002);
   }
+}
+
+TEST(Families, RanksAreThoseOfTransformersInNinetyNineOfAHundred) {
+  size_t same = 0, all = 0;
+  for (const std::string& name : names()) {
+    const auto model = imported(families() / name, 16, 16);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    const GoldenText golden = llmc::golden(name);
+    same += measure(*model, golden).same_ranks;
+    all += golden.ids.size();
+  }
+  EXPECT_GE(static_cast<double>(same), 0.99 * static_cast<double>(all));
+  RecordProperty("same ranks", std::to_string(static_cast<double>(same) / static_cast<double>(all)));
 }
 
 TEST_P(Family, InstructionSetBatchAndSplitDoNotMatter) {
@@ -161,16 +177,20 @@ TEST_P(Family, CodesAndDecodesText) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, Family, ::testing::ValuesIn(names()), [](const auto& info) { return info.param; });
+// GGUF interleaves rows of q and k, transposes, fuses and renames; the same weights come out as from the folder.
+class GgufFamily : public Family {};
 
-// GGUF's rows of q and k are interleaved: the same weights come out as from the folder.
-TEST(Gguf, GivesTheWeightsOfTheFolderThatItWasMadeFrom) {
-  const auto folder = imported(families() / "llama", 16, 8);
-  const auto gguf = imported(families() / "llama/model.gguf", 16, 8);
+TEST_P(GgufFamily, GivesTheWeightsOfTheFolderThatItWasMadeFrom) {
+  const auto folder = imported(families() / GetParam(), 16, 8);
+  const auto gguf = imported(families() / GetParam() / "model.gguf", 16, 8);
   ASSERT_TRUE(folder.ok()) << folder.status().message();
   ASSERT_TRUE(gguf.ok()) << gguf.status().message();
-  EXPECT_EQ((*gguf)->name(), "tiny llama");
+  EXPECT_EQ((*gguf)->name(), "tiny " + GetParam());
   EXPECT_EQ((*gguf)->license(), "apache-2.0");
+  const ModelConfig &c = (*folder)->config(), &d = (*gguf)->config();
+  EXPECT_TRUE(c.architecture == d.architecture && c.norm == d.norm && c.activation == d.activation && c.gated == d.gated &&
+              c.parallel == d.parallel && c.qk_norm == d.qk_norm && c.rotary == d.rotary && c.windows == d.windows &&
+              c.eps == d.eps && c.tied == d.tied && c.start == d.start);
   const auto a = Safetensors::parse((*folder)->bytes()), b = Safetensors::parse((*gguf)->bytes());
   ASSERT_TRUE(a.ok() && b.ok());
   ASSERT_EQ(a->tensors().size(), b->tensors().size());
@@ -179,6 +199,16 @@ TEST(Gguf, GivesTheWeightsOfTheFolderThatItWasMadeFrom) {
     const Tensor* other = b->find(t.name);
     ASSERT_NE(other, nullptr) << t.name;
     ASSERT_GE(other->data.size(), t.data.size()) << t.name;  // GGUF names the padding of the vocabulary
+    if (t.name.starts_with("rope.") && GetParam() == "llama3") {
+      // Its frequencies stand in the file as divisors in binary32.
+      for (size_t i = 0; i < t.data.size(); i += 4) {
+        float x, y;
+        std::memcpy(&x, &t.data[i], 4);
+        std::memcpy(&y, &other->data[i], 4);
+        ASSERT_NEAR(x, y, 1e-4) << t.name << " " << i / 4;
+      }
+      continue;
+    }
     EXPECT_TRUE(std::equal(t.data.begin(), t.data.end(), other->data.begin())) << t.name;
   }
   const std::string text = "It was <|endoftext|> the\r\n  sums";
@@ -187,6 +217,9 @@ TEST(Gguf, GivesTheWeightsOfTheFolderThatItWasMadeFrom) {
   (*gguf)->tokenizer().encode(as_bytes(text), &others);
   EXPECT_EQ(ids, others);
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, Family, ::testing::ValuesIn(names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Of, GgufFamily, ::testing::ValuesIn(names("model.gguf")), [](const auto& info) { return info.param; });
 
 TEST(Gguf, BlocksDecodeAsGgufPyDecodesThem) {
   const auto file = read_file(families() / "blocks.txt");

@@ -22,9 +22,12 @@ import time
 PEERS = {
     "xz -9e": ("xz", ["-9e", "-k", "-c", "{src}"], ["-d", "-c", "{out}"]),
     "zstd -22": ("zstd", ["-q", "--ultra", "-22", "-c", "{src}"], ["-q", "-d", "-c", "{out}"]),
+    "gzip -9": ("gzip", ["-9", "-n", "-c", "{src}"], ["-d", "-c", "{out}"]),
+    "brotli -11": ("brotli", ["-q", "11", "-w", "24", "-c", "{src}"], ["-d", "-c", "{out}"]),
     "PPMd": ("7z", ["a", "-bd", "-y", "-mmt=1", "-m0=PPMd", "-mx=9", "{out}", "{src}"], ["x", "-bd", "-y", "-o{dir}", "{out}"]),
     "zpaq -m5": ("zpaq", ["a", "{out}", "{src}", "-m5"], ["x", "{out}", "-to", "{dir}/"]),
 }
+SHOWN_PEERS = ["xz -9e", "zstd -22", "PPMd", "zpaq -m5"]
 
 
 def run(command, stdout=subprocess.DEVNULL, cwd=None):
@@ -206,7 +209,8 @@ def main():
     parser.add_argument("--ranks", type=int, default=3, help="ranks to compress with; 0: without mpirun")
     parser.add_argument("--extract-ranks", type=int, default=2, help="ranks to extract with; 0: without mpirun")
     parser.add_argument("--model", default="", help="model file instead of the embedded one")
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, or empty")
+    parser.add_argument("--peers", default=",".join(SHOWN_PEERS),
+                        help=f"comma-separated, or empty; known: {', '.join(PEERS)}")
     parser.add_argument("--no-together", action="store_true", help="leave out the archive of all files")
     parser.add_argument("--no-single", action="store_true", help="leave out the archives of one file each")
     parser.add_argument("--compress-args", default="", help="more options for compress, separated by spaces")

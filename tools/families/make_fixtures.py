@@ -6,7 +6,7 @@
 
 Writes OUT/NAME/{config.json,model.safetensors,tokenizer.json,golden.json}; golden.json has a text and its ids; then
 ids, the text's first and then such as the model itself draws, the id fed first, and per id the bits (-log2 of its
-probability) and the rank. Of the family "llama" also model.gguf.
+probability) and the rank. Where GGUF can say what the model is, also model.gguf, as llama.cpp's converter writes it.
 tests/model/families was made with seed 1; tests/model/family_test.cpp reads it, or the folder in LLMC_FAMILIES.
 
 Weights are whole numbers up to 127 times a power of two, 127 in every row, so that int8 loses nothing: what is left is
@@ -49,6 +49,7 @@ FAMILIES = {
     "qwen3": ("Qwen3Config", llama(num_attention_heads=5, num_key_value_heads=1, head_dim=16, use_sliding_window=True, sliding_window=20,
                                    layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=True,
                                    rope_parameters=rope(theta=1e6))),
+    "qwen3_plain": ("Qwen3Config", llama(num_attention_heads=3, num_key_value_heads=3, head_dim=8, tie_word_embeddings=True, rope_parameters=rope())),
     "gpt2": ("GPT2Config", dict(n_embd=24, n_layer=2, n_head=3, n_positions=512, bos_token_id=0, eos_token_id=0)),
     "gpt_neox": ("GPTNeoXConfig", dict(hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=3,
                                        max_position_embeddings=512, rope_parameters=rope(partial_rotary_factor=0.25),
@@ -170,28 +171,64 @@ def make(name, out, seed):
               "ranks": [int(r) for r in before]}
     with open(folder + "/golden.json", "w") as f:
         json.dump(golden, f)
-    if name == "llama":
-        write_gguf(folder, config, tokenizer, model)
+    if name in GGUF:
+        write_gguf(name, folder, config, tokenizer, model)
     size = sum(os.path.getsize(os.path.join(folder, n)) for n in os.listdir(folder))
     print(f"{name}: {len(ids)} tokens, {bits.mean():.3f} bits each, {size} bytes")
 
 
-def write_gguf(folder, config, tokenizer, model):
-    """The same model as llama.cpp's converter writes it: rows of q and k interleaved within each head."""
+# family name -> GGUF's architecture; the others have what it cannot say (windows of some layers, another activation).
+GGUF = {"llama": "llama", "llama3": "llama", "qwen2": "qwen2", "qwen3_plain": "qwen3", "gpt2": "gpt2", "gpt_neox": "gptneox"}
+
+
+def interleave(a, heads):
+    """Rows of q and k of a llama: llama.cpp turns neighbours where the checkpoint turned halves."""
+    rest = a.shape[1:]
+    return a.reshape(heads, 2, a.shape[0] // heads // 2, *rest).swapaxes(1, 2).reshape(a.shape)
+
+
+def as_llama_cpp(kind, key, a, config):
+    """A tensor as llama.cpp's converter changes it (convert_hf_to_gguf.py)."""
+    if kind == "llama" and ".q_proj." in key:
+        return interleave(a, config.num_attention_heads)
+    if kind == "llama" and ".k_proj." in key:
+        return interleave(a, config.num_key_value_heads)
+    if kind == "gpt2" and a.ndim == 2 and key.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
+        return a.T
+    if kind == "gptneox" and ".query_key_value." in key:  # head by head there, q, k and v one after the other here
+        parts = a.reshape(config.num_attention_heads, 3, -1, *a.shape[1:])
+        return np.concatenate([parts[:, i].reshape(-1, *a.shape[1:]) for i in range(3)])
+    return a
+
+
+def write_gguf(name, folder, config, tokenizer, model):
+    """The same model as a GGUF file; names of tensors are those of gguf-py."""
     import gguf
 
-    w = gguf.GGUFWriter(folder + "/model.gguf", "llama")
-    w.add_name("tiny llama")
+    kind = GGUF[name]
+    w = gguf.GGUFWriter(folder + "/model.gguf", kind)
+    w.add_name(f"tiny {name}")
     w.add_license("apache-2.0")
     w.add_context_length(config.max_position_embeddings)
     w.add_embedding_length(config.hidden_size)
     w.add_block_count(config.num_hidden_layers)
-    w.add_feed_forward_length(config.intermediate_size)
+    w.add_feed_forward_length(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     w.add_head_count(config.num_attention_heads)
-    w.add_head_count_kv(config.num_key_value_heads)
-    w.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if kind in ("llama", "qwen2", "qwen3"):
+        w.add_head_count_kv(config.num_key_value_heads)
+        w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if kind == "llama":
+        w.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    if kind == "qwen3":
+        w.add_key_length(config.head_dim)
+        w.add_value_length(config.head_dim)
+    if kind == "gptneox":
+        size = config.hidden_size // config.num_attention_heads
+        w.add_rope_dimension_count(int(config.rope_parameters["partial_rotary_factor"] * size))
+        w.add_parallel_residual(config.use_parallel_residual)
+    if kind in ("gpt2", "gptneox"):
+        w.add_layer_norm_eps(getattr(config, "layer_norm_eps", None) or config.layer_norm_epsilon)
     vocab = tokenizer["model"]["vocab"]
     tokens = sorted(vocab, key=vocab.get) + [f"<|pad_{i}|>" for i in range(5)]
     w.add_tokenizer_model("gpt2")
@@ -201,20 +238,21 @@ def write_gguf(folder, config, tokenizer, model):
     w.add_token_merges([" ".join(m) for m in tokenizer["model"]["merges"]])
     w.add_bos_token_id(0)
     w.add_eos_token_id(0)
-    names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-             "lm_head.weight": "output.weight"}
-    for i in range(config.num_hidden_layers):
-        for ours, theirs in {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-                             "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-                             "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-                             "mlp.down_proj": "ffn_down"}.items():
-            names[f"model.layers.{i}.{ours}.weight"] = f"blk.{i}.{theirs}.weight"
+    scaling = getattr(config, "rope_parameters", None) or {}
+    if scaling.get("rope_type") == "llama3":
+        size = config.hidden_size // config.num_attention_heads
+        frequencies = 1 / scaling["rope_theta"] ** (np.arange(0, size, 2) / size)
+        turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        smooth = np.clip((turns - low) / (high - low), 0, 1)
+        w.add_tensor("rope_freqs.weight", (1 / ((1 - smooth) / scaling["factor"] + smooth)).astype(np.float32))
+    names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == kind), config.num_hidden_layers)
     for key, t in model.state_dict().items():
-        a = t.numpy()
-        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
-            if part in key:
-                a = a.reshape(heads, 2, a.shape[0] // heads // 2, a.shape[1]).swapaxes(1, 2).reshape(a.shape)
-        w.add_tensor(names[key], np.ascontiguousarray(a.astype(np.float16 if a.ndim == 2 else np.float32)))
+        if config.tie_word_embeddings and key in ("lm_head.weight", "embed_out.weight") or key.endswith((".attn.bias", ".masked_bias")):
+            continue
+        theirs = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        a = as_llama_cpp(kind, key, t.numpy(), config)
+        w.add_tensor(theirs, np.ascontiguousarray(a.astype(np.float16 if a.ndim == 2 and "wpe" not in key else np.float32)))
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
