@@ -48,6 +48,8 @@ needed_packages='build-essential cmake ninja-build pkg-config libopenmpi-dev ope
   nlohmann-json3-dev libisal-dev python3'
 # Only for comparison: without them the table shows "-".
 peer_packages='xz-utils zstd zpaq p7zip-full brotli'
+# Only for tests, which say "not run" without them.
+test_packages='python3-h5py'
 # torch alone, without the 3 GB of CUDA libraries that only its GPU half opens; libtorch_cpu.so needs these two.
 torch_version=2.11.0
 torch_cpu_wheels="torch==$torch_version nvidia-cuda-cupti==13.0.* nvidia-cuda-runtime==13.0.*"
@@ -102,6 +104,7 @@ install_packages() {
   fi
 }
 
+# setup_packages venv|no-venv [tests]
 setup_packages() {
   if ! command -v dpkg-query >/dev/null 2>&1; then
     say "not a Debian system; expecting the equivalents of: ${needed_packages//$'\n' /}"
@@ -119,6 +122,11 @@ setup_packages() {
     # shellcheck disable=SC2086
     install_packages optional $peer_packages
     touch "$llmc_build/.llmc-peers-tried"
+  fi
+  if [ "${2:-}" = tests ] && [ ! -e "$llmc_build/.llmc-test-packages-tried" ]; then
+    # shellcheck disable=SC2086
+    install_packages optional $test_packages
+    touch "$llmc_build/.llmc-test-packages-tried"
   fi
 }
 
@@ -148,11 +156,11 @@ pip_once() {
 
 # setup [--light] [--tests]: afterwards llmc_build is the build folder, llmc_preset its preset, llmc_torch_dir torch.
 setup() {
-  local light=0 tests=0 word
+  local light=0 tests=0 word with_tests=
   for word in "$@"; do
     case $word in
       --light) light=1 ;;
-      --tests) tests=1 ;;
+      --tests) tests=1 with_tests=tests ;;
       *) fail "setup: unknown word '$word'" ;;
     esac
   done
@@ -172,12 +180,12 @@ setup() {
     fail "LLMC_TORCH=$LLMC_TORCH: no lib/libtorch_cpu.so in it; it must be libtorch's folder or that of the Python package torch"
   fi
   if [ $light = 1 ]; then
-    setup_packages no-venv
+    setup_packages no-venv ${with_tests:-}
     # Tests that want the reference implementations say "not run" where the environment is not there.
     [ -x "$llmc_venv/bin/python" ] && export LLMC_PYTHON=${LLMC_PYTHON:-$llmc_venv/bin/python}
     return 0
   fi
-  setup_packages venv
+  setup_packages venv ${with_tests:-}
   if [ -n "${LLMC_TORCH:-}" ]; then
     llmc_torch_dir=$(cd -- "$LLMC_TORCH" && pwd)
   else

@@ -48,6 +48,21 @@ bool is_shard_name(std::string name) {
   return name.find_first_not_of("0123456789", 6) == name.size() - 3;
 }
 
+// What a run leaves that was killed while it wrote the companions.
+fs::path left_readme(const fs::path& set) { return set / "README.txt.tmp"; }
+
+bool begins_with(const fs::path& path, ByteView head) {
+  const auto file = File::open_read(path);
+  Bytes begin(head.size());
+  return file.ok() && file->read_at(0, begin).ok() && std::equal(head.begin(), head.end(), begin.begin());
+}
+
+// Damaged ones of ours.
+bool begins_like_a_shard(const fs::path& path) { return begins_with(path, user_block_magic); }
+bool claims_to_be_a_manifest(const fs::path& path) {
+  return begins_with(path, as_bytes("{\n  \"format\": \"llmc-batch set\""));
+}
+
 }  // namespace
 
 SetPaths::SetPaths(const fs::path& output) {
@@ -169,26 +184,37 @@ Status SetWriter::remove_old() {
     }
     if (error) return errno_status(error.value(), paths_.out);
     for (const fs::path& path : old) LLMC_TRY(remove_file(path));
+    LLMC_TRY(remove_file(left_readme(paths_.out)));
   }
   LLMC_TRY(remove_file(paths_.plan));
   LLMC_ASSIGN(Spool spool, Spool::open(paths_.work, *plan_));
   return spool.remove();
 }
 
-// A fresh start must not mix with what a user keeps in that folder.
-Status SetWriter::check_no_strangers() const {
+// A fresh start must not mix with what a user keeps in that folder. Replacing: nothing is removed unless all that
+// stands there is ours, an earlier archive or an unfinished one.
+Status SetWriter::check_no_strangers(bool replacing) const {
   if (paths_.single) return {};
   std::error_code error;
-  for (const auto& item : fs::directory_iterator(paths_.out, error)) {
-    const std::string name = item.path().filename();
-    if (name == ".work" || is_companion_path(item.path())) continue;
+  const auto manifest = Manifest::load(paths_.manifest);
+  const bool unfinished = fs::exists(paths_.plan, error);
+  const auto ours = [&](const fs::path& path) {
+    const std::string name = path.filename();
+    if (name == ".work" || is_companion_path(path)) return true;
     if (is_shard_name(name)) {
-      if (name.ends_with(".parity")) continue;
-      auto block = ShardFile::read_block(item.path());
-      if (block.ok() && block->plan == plan_->digest()) continue;
+      if (name.ends_with(".parity") || (replacing && manifest.ok())) return true;
+      const auto block = ShardFile::read_block(path);
+      return replacing ? block.ok() || begins_like_a_shard(path) : block.ok() && block->plan == plan_->digest();
     }
-    return {Code::failure, shown(paths_.out) + ": is not empty and not an unfinished archive of these inputs (" +
-                               printable(name) + "); choose another name"};
+    if (!replacing) return false;
+    if (path == paths_.manifest) return manifest.ok() || claims_to_be_a_manifest(path);
+    return path == parity_path(paths_.manifest) || (unfinished && path == left_readme(paths_.out));
+  };
+  for (const auto& item : fs::directory_iterator(paths_.out, error)) {
+    if (ours(item.path())) continue;
+    return {Code::failure, shown(paths_.out) + ": holds a file that is no part of " +
+                               (replacing ? "an archive of ours" : "an unfinished archive of these inputs") + " (" +
+                               printable(item.path().filename().native()) + "); nothing was touched, choose another name"};
   }
   return error ? errno_status(error.value(), paths_.out) : Status();
 }
@@ -196,6 +222,7 @@ Status SetWriter::check_no_strangers() const {
 Status SetWriter::prepare(const SetOptions& options) {
   LLMC_TRY(prepare_folders(options));
   if (options.mode == SetMode::replace) {
+    LLMC_TRY(check_no_strangers(true));
     LLMC_TRY(remove_old());
   } else {
     LLMC_TRY(look_for_finished(options));
@@ -208,7 +235,7 @@ Status SetWriter::prepare(const SetOptions& options) {
     LLMC_TRY(plan_->check_same_as(*saved));
     LLMC_TRY(check_settings());
   } else if (saved.status().code() == Code::missing) {
-    LLMC_TRY(check_no_strangers());
+    if (options.mode != SetMode::replace) LLMC_TRY(check_no_strangers(false));
     LLMC_TRY(write_file_atomic(paths_.settings, as_bytes(settings_text(verified_, parity_))));
     LLMC_TRY(plan_->save(paths_.plan));
   } else {

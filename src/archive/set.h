@@ -35,7 +35,7 @@ struct SetPaths {
 enum class SetMode {
   create,   // refuses a finished archive; goes on with an unfinished one of the same plan
   resume,   // as create, but a finished archive of the same plan is success
-  replace,  // starts anew, whatever archive stands there
+  replace,  // starts anew, whatever archive stands there; refuses, untouched, a folder that holds anything else
 };
 
 struct SetOptions {
@@ -119,7 +119,7 @@ class SetWriter {
   Status prepare_folders(const SetOptions& options);
   Status look_for_finished(const SetOptions& options);
   Status remove_old();
-  Status check_no_strangers() const;
+  Status check_no_strangers(bool replacing) const;
   Status adopt_shards();
   bool complete(uint32_t shard) const;
   Status commit(uint32_t shard);

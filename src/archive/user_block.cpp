@@ -11,7 +11,7 @@ namespace {
 
 // As in PNG: a high bit, a name, and the line ends and the end-of-file mark that text-mode
 // copies break.
-constexpr uint8_t magic[8] = {0x89, 'L', 'L', 'M', 'C', '\r', '\n', 0x1a};
+constexpr auto& magic = user_block_magic;
 constexpr size_t crc_offset = user_block_bytes - 4;
 
 void read_digest(ByteReader& in, Digest* digest) {

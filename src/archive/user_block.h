@@ -12,6 +12,7 @@
 namespace llmc {
 
 inline constexpr size_t user_block_bytes = 512;
+inline constexpr uint8_t user_block_magic[8] = {0x89, 'L', 'L', 'M', 'C', '\r', '\n', 0x1a};
 
 struct UserBlock {
   uint32_t features = 0;       // required features

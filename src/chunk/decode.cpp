@@ -26,7 +26,8 @@ struct Stream {
   Bytes text;
   Status error;
 
-  bool done() const { return !error.ok() || decoded == frame.tokens; }
+  bool stops_early() const { return error.ok() && decoded < frame.tokens && item.wanted > 0 && text.size() >= item.wanted; }
+  bool done() const { return !error.ok() || decoded == frame.tokens || stops_early(); }
 };
 
 Status corrupt(const std::string& what) { return {Code::corrupt, what}; }
@@ -106,6 +107,7 @@ class DecodeLoop {
     if (crc32c(text) != frame.text_crc) {
       return corrupt(chunk_name(item) + ": the decoded text does not match its checksum");
     }
+    if (item.wanted > 0 && item.wanted < text.size()) text.resize(item.wanted);
     return text;
   }
 
@@ -192,14 +194,17 @@ class DecodeLoop {
         ++stream;
         continue;
       }
-      if (stream->error.ok() && stream->text.size() != stream->frame.text_size) {
+      const bool early = stream->stops_early();
+      if (early) stream->text.resize(stream->item.wanted);
+      if (!early && stream->error.ok() && stream->text.size() != stream->frame.text_size) {
         stream->error = corrupt("the payload decodes to " + std::to_string(stream->text.size()) + " bytes of text, not " +
                                 std::to_string(stream->frame.text_size));
       }
-      if (stream->error.ok() && !stream->decoder->at_end()) {
+      if (!early && stream->error.ok() && !stream->decoder->at_end()) {
         stream->error = corrupt("the payload goes on after its last token");
       }
-      feed_.finished(stream->item.ticket, !stream->error.ok()
+      feed_.finished(stream->item.ticket, early ? Result<Bytes>(std::move(stream->text))
+                                          : !stream->error.ok()
                                               ? Result<Bytes>(stream->error.with(chunk_name(stream->item)))
                                               : checked(stream->item, stream->frame, std::move(stream->text)));
       free_.push_back(stream->slot);

@@ -16,6 +16,9 @@ struct ChunkItem {
   uint32_t seed = 0;    // frame seed of its shard
   uint32_t size = 0;    // decoding: plain bytes expected; encoding: bytes.size()
   Bytes bytes;
+  // Decoding: text after which to stop, in bytes; the outcome is cut to it. 0: all of it, and only then is the text held
+  // against its CRC; the frame's CRC is checked in any case.
+  uint32_t wanted = 0;
 };
 
 // All calls may come from several compute threads at once.

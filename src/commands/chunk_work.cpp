@@ -15,6 +15,7 @@ Bytes pack_task(const ChunkTask& task) {
   out.u32(task.seed);
   out.u32(task.size);
   out.u32(task.text_crc);
+  out.u32(task.wanted);
   out.bytes(task.bytes);
   return out.take();
 }
@@ -29,7 +30,8 @@ Result<ChunkTask> unpack_task(ByteView payload) {
   task.seed = in.u32();
   task.size = in.u32();
   task.text_crc = in.u32();
-  if (!in.ok() || kind > 2 || other > 1 || task.size > max_chunk_bytes) return Status(Code::failure, "a task message is damaged");
+  task.wanted = in.u32();
+  if (!in.ok() || kind > 2 || other > 1 || task.size > max_chunk_bytes || task.wanted > task.size) return Status(Code::failure, "a task message is damaged");
   const ByteView bytes = in.bytes(in.left());
   task.bytes.assign(bytes.begin(), bytes.end());
   return task;
@@ -92,7 +94,7 @@ class KindFeed : public ChunkFeed {
         continue;
       }
       Waiting found{{chunk->kind == ChunkTask::Kind::encode, chunk->other},
-                    {task.id, chunk->chunk, chunk->seed, chunk->size, std::move(chunk->bytes)},
+                    {task.id, chunk->chunk, chunk->seed, chunk->size, std::move(chunk->bytes), chunk->wanted},
                     {}};
       if (chunk->kind == ChunkTask::Kind::check) found.text_crc = chunk->text_crc;
       if (found.kind == kind_) {

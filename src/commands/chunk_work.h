@@ -22,10 +22,11 @@ struct ChunkTask {
   uint32_t seed = 0;   // of its shard's frames
   uint32_t size = 0;   // plain bytes
   uint32_t text_crc = 0;  // check: CRC-32C of the plain bytes
+  uint32_t wanted = 0;    // decode: as ChunkItem::wanted
   Bytes bytes;         // plain bytes to encode, or the frame to decode
 };
 
-// The payload of a dispatcher's task: 18 bytes of header, then the bytes.
+// The payload of a dispatcher's task: 22 bytes of header, then the bytes.
 Bytes pack_task(const ChunkTask& task);
 Result<ChunkTask> unpack_task(ByteView payload);
 

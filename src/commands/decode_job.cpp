@@ -11,6 +11,7 @@ Result<std::optional<Task>> DecodeJob::next() {
   while (!ended()) {
     if (waiting_bytes_ >= max_waiting_bytes) return std::optional<Task>();
     const uint32_t shard = chunks_[run_].shard, chunk = chunk_;
+    const uint32_t wanted = chunk == chunks_[run_].last ? chunks_[run_].wanted : 0;
     if (chunk_++ == chunks_[run_].last) {
       ++run_;
       if (!ended()) chunk_ = chunks_[run_].first;
@@ -20,7 +21,8 @@ Result<std::optional<Task>> DecodeJob::next() {
     const uint64_t id = next_id_++;
     Arrived& slot = arrived_[id];
     slot.offset = info.text_offset + begin;
-    slot.size = static_cast<uint32_t>(std::min<uint64_t>(archive_.chunk_bytes(), info.text_bytes - begin));
+    const auto whole = static_cast<uint32_t>(std::min<uint64_t>(archive_.chunk_bytes(), info.text_bytes - begin));
+    slot.size = wanted ? wanted : whole;
     waiting_bytes_ += slot.size;
 
     const Result<std::shared_ptr<const ShardFile>> file = archive_.shard(shard);
@@ -35,7 +37,8 @@ Result<std::optional<Task>> DecodeJob::next() {
     work.kind = ChunkTask::Kind::decode;
     work.chunk = chunk;
     work.seed = (*file)->block().seed;
-    work.size = slot.size;
+    work.size = whole;
+    work.wanted = wanted;
     work.bytes = std::move(*frame);
     return std::optional(Task{id, pack_task(work), slot.size});
   }

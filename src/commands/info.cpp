@@ -1,4 +1,5 @@
-// info ARCHIVE: what it is, without decoding anything.
+// info ARCHIVE: what it is, and how long a chunk of it takes to decode here.
+#include <chrono>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -6,6 +7,7 @@
 #include "archive/format.h"
 #include "archive/reader.h"
 #include "chunk/codec.h"
+#include "commands/compute.h"
 #include "commands/options.h"
 #include "commands/verb.h"
 
@@ -14,11 +16,99 @@ namespace llmc {
 namespace po = boost::program_options;
 using nlohmann::ordered_json;
 
+namespace {
+
+// One chunk, decoded until it is done or half a second is over: with a large model it would take minutes.
+class TimedFeed : public ChunkFeed {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr double enough = 0.5;  // seconds
+
+  explicit TimedFeed(ChunkItem item) : item_(std::move(item)) {}
+  bool next(ChunkItem* item, int, bool) override {
+    if (given_) return false;
+    given_ = true;
+    begun_ = Clock::now();
+    *item = std::move(item_);
+    return true;
+  }
+  void finished(uint64_t, Result<Bytes> outcome) override {
+    took_ = seconds();
+    outcome_ = outcome.status();
+  }
+  void progress(uint64_t tokens) override { tokens_ += tokens; }
+  bool stopped() const override { return given_ && tokens_ > 0 && seconds() >= enough; }
+
+  Status outcome() const { return outcome_; }
+  bool whole() const { return took_ >= 0; }
+  // Of a chunk of so many tokens, from those that were decoded.
+  double estimate(double tokens) const { return whole() ? took_ : seconds() * tokens / static_cast<double>(tokens_); }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - begun_).count(); }
+  ChunkItem item_;
+  bool given_ = false;
+  Clock::time_point begun_;
+  double took_ = -1;
+  uint64_t tokens_ = 0;
+  Status outcome_;
+};
+
+struct ChunkTime {
+  double seconds = 0;
+  bool whole = false;  // not estimated from a part
+  std::string engine;
+};
+
+// Of the first chunk that the model coded, or of the first one; alone, on one core: what any byte of it costs.
+Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters& parameters, const std::string& model_path) {
+  std::optional<std::pair<uint32_t, uint32_t>> place;
+  bool modelled = false;
+  for (uint32_t s = 0; s < archive.shards().size() && !modelled; ++s) {
+    LLMC_ASSIGN(const auto file, archive.shard(s));
+    for (uint32_t c = 0; c < file->index().chunks.size() && !modelled; ++c) {
+      modelled = file->index().chunks[c].tokens > 0;
+      if (!place || modelled) place = {s, c};
+    }
+  }
+  if (!place) return Status(Code::failure, "there is no chunk");
+  const auto [shard, chunk] = *place;
+  LLMC_ASSIGN(const auto file, archive.shard(shard));
+  ChunkTime time;
+  std::unique_ptr<Engine> engine;
+  if (modelled) {
+    LLMC_ASSIGN(auto model, open_model_for(model_path, archive.model(), archive.model_name()));
+    LLMC_ASSIGN(engine, open_engine("native", std::move(model)));
+    time.engine = engine->name();
+  }
+  LLMC_ASSIGN(Bytes frame, archive.read_frame(shard, chunk));
+  const ChunkCodec codec(engine.get(), parameters);
+  TimedFeed feed({0, chunk, file->block().seed, file->block().chunk_size(chunk), std::move(frame)});
+  const Status status = codec.decode(feed, 1);
+  if (!status.ok() && status.code() != Code::interrupted) return status;
+  LLMC_TRY(feed.outcome());
+  time.seconds = feed.estimate(file->index().chunks[chunk].tokens);
+  time.whole = feed.whole();
+  return time;
+}
+
+std::string describe(const Result<ChunkTime>& time) {
+  if (!time.ok()) return "not known here: " + time.status().message();
+  char text[64];
+  std::snprintf(text, sizeof text, time->seconds < 0.1 ? "%.4f" : time->seconds < 10 ? "%.2f" : "%.0f", time->seconds);
+  return std::string(text) + " (one alone, on one core" + (time->engine.empty() ? "" : ", " + time->engine) +
+         (time->whole ? "" : "; estimated from half a second of decoding") + ")";
+}
+
+}  // namespace
+
 Status run_info(Context& context, const Words& words) {
   if (!context.coordinator()) return {};
-  OptionSet set("info", "llmc-batch info ARCHIVE [options]", "Sizes, model and coding parameters of an archive.");
+  OptionSet set("info", "llmc-batch info ARCHIVE [options]", "Sizes, model and coding parameters of an archive, and how long a chunk takes to decode on this machine.");
   set.positional("archive", 1);
-  set.group("Info").add_options()("json", po::bool_switch(), "as JSON");
+  set.group("Info").add_options()("json", po::bool_switch(), "as JSON")
+      ("measure", po::bool_switch(), "with --json: the seconds of a chunk too, which takes half a second")
+      ("model", po::value<std::string>()->value_name("FILE"), "model file, for the seconds of a chunk; default: the embedded model");
   bool done = false;
   LLMC_TRY(set.parse(words, true, &done));
   if (done) return {};
@@ -57,13 +147,25 @@ Status run_info(Context& context, const Words& words) {
     out["window"] = parameters.window;
     out["carry"] = parameters.carry;
   }
-  if (set.get<bool>("json")) {
+  const bool json = set.get<bool>("json");
+  if (archive.chunks() > 0 && (!json || set.get<bool>("measure"))) {
+    const Result<ChunkTime> time = time_of_a_chunk(archive, parameters, set.given("model") ? set.get<std::string>("model") : "");
+    if (!json) {
+      out["seconds_per_chunk"] = describe(time);
+    } else if (time.ok()) {
+      out["seconds_per_chunk"] = time->seconds;
+      out["seconds_estimated"] = !time->whole;
+    } else {
+      out["seconds_unknown"] = time.status().message();
+    }
+  }
+  if (json) {
     std::puts(out.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
     return {};
   }
   for (const auto& [key, value] : out.items()) {
     const std::string text = value.is_string() ? printable(value.get<std::string>()) : value.dump();
-    std::printf("%-16s %s\n", key.c_str(), text.c_str());
+    std::printf("%-17s %s\n", key.c_str(), text.c_str());
   }
   return {};
 }

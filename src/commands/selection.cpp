@@ -268,17 +268,25 @@ Status collect_chunks(ArchiveReader& archive, Selected* selected) {
     LLMC_ASSIGN(const std::vector<ArchiveReader::Span> spans, archive.spans(part.begin, part.end));
     for (const ArchiveReader::Span& span : spans) {
       auto& chunks = selected->chunks;
-      if (!chunks.empty() && chunks.back().shard == span.shard && span.first_chunk <= chunks.back().last + 1) {
-        chunks.back().last = std::max(chunks.back().last, span.last_chunk);
+      const uint64_t from_begin = span.end - uint64_t{span.last_chunk} * archive.chunk_bytes();
+      const bool all = span.end == archive.shards()[span.shard].text_bytes || from_begin == archive.chunk_bytes();
+      const ChunkRun run{span.shard, span.first_chunk, span.last_chunk, all ? 0 : static_cast<uint32_t>(from_begin)};
+      ChunkRun* const before = !chunks.empty() && chunks.back().shard == span.shard ? &chunks.back() : nullptr;
+      // Parts rise: what a part wants of a chunk goes beyond what those before it want.
+      if (before && (run.first == before->last || (run.first == before->last + 1 && before->wanted == 0))) {
+        before->last = run.last;
+        before->wanted = run.wanted;
       } else {
-        chunks.push_back({span.shard, span.first_chunk, span.last_chunk});
+        chunks.push_back(run);
       }
     }
   }
   for (const ChunkRun& run : selected->chunks) {
-    selected->chunk_count += run.last - run.first + 1;
+    selected->chunk_count += uint64_t{run.last} - run.first + 1;
     const uint64_t text = archive.shards()[run.shard].text_bytes;
-    selected->chunk_bytes += std::min(text, (uint64_t{run.last} + 1) * archive.chunk_bytes()) - uint64_t{run.first} * archive.chunk_bytes();
+    const uint64_t last = uint64_t{run.last} * archive.chunk_bytes();
+    const uint64_t end = run.wanted ? last + run.wanted : std::min(text, last + archive.chunk_bytes());
+    selected->chunk_bytes += end - uint64_t{run.first} * archive.chunk_bytes();
   }
   return {};
 }

@@ -58,6 +58,7 @@ struct Part {
 // A run of chunks of one shard, inclusive.
 struct ChunkRun {
   uint32_t shard = 0, first = 0, last = 0;
+  uint32_t wanted = 0;  // bytes of the last one's text, from its begin; 0: all of it
 };
 
 struct Selected {

@@ -78,7 +78,9 @@ Status Coordinator::handle(Message message) {
     case protocol::heartbeat: {
       protocol::Heartbeat heartbeat;
       if (!protocol::decode(in, &heartbeat)) return unreadable;
-      return phase_ == Phase::stopping ? Status() : on_heartbeat(message.from, heartbeat);
+      if (phase_ != Phase::stopping) return on_heartbeat(message.from, heartbeat);
+      w.report.tokens = std::max(w.report.tokens, heartbeat.tokens);  // the last one has them all
+      return {};
     }
     case protocol::results: {
       std::vector<protocol::Outcome> outcomes;

@@ -69,6 +69,7 @@ Status Worker::turn(Duration wait) {
   }
   // Nobody listens after leave: what is sent then would stay behind in the Comm.
   left_ = told_to_leave_;
+  if (!left_ && !said_goodbye_) LLMC_TRY(send_heartbeat());  // all tokens that were done
   said_goodbye_ = true;
   return left_ ? Status() : send(protocol::goodbye, protocol::encode(header()));
 }

@@ -92,7 +92,7 @@ inline PlanOptions options(uint64_t shard_bytes, uint32_t chunk_bytes) {
   PlanOptions o;
   o.shard_bytes = shard_bytes;
   o.chunk_bytes = chunk_bytes;
-  o.parameters = {2, 0, 4, 0, 1};
+  o.parameters = {2, 0, 4, 0, 0, 0, 1, 0, 0};  // docs/FORMAT.md 3.1: codec range, windows of 1024 tokens, 256 of them carried
   o.model.fill(0x5a);
   o.model_name = "test model";
   return o;
@@ -125,11 +125,17 @@ inline Corpus mixed_corpus(uint64_t shard_bytes = 4000, uint32_t chunk_bytes = 5
   return c;
 }
 
+// docs/FORMAT.md 3.
 inline uint32_t test_seed(const Corpus& c, const Plan& plan, uint32_t shard) {
   const Shard& s = plan.shards()[shard];
   const uint64_t size = std::min<uint64_t>(s.text_size, plan.options().chunk_bytes);
-  const ByteView first = as_bytes(c.text).subspan(s.text_offset, size);
-  return crc32c(first, shard + 1);
+  ByteWriter out;
+  out.bytes(plan.options().model);
+  out.bytes(plan.options().parameters);
+  out.u32(shard);
+  out.bytes(as_bytes(c.text).subspan(s.text_offset, size));
+  const Digest digest = sha256(out.view());
+  return ByteReader(digest).u32();
 }
 
 inline ByteView chunk_text(const Corpus& c, const Plan& plan, uint32_t shard, uint32_t chunk) {

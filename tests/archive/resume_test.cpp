@@ -261,7 +261,8 @@ TEST(Resume, TouchesNothingOfOthers) {
   EXPECT_EQ(status.code(), Code::failure);
   EXPECT_NE(status.message().find("thesis.txt"), std::string::npos) << status.message();
   EXPECT_TRUE(contents(dir / "mine") == before);
-  // Not even with force, but for names that are ours.
+  EXPECT_EQ(compress(dir / "mine", c, 0, SetMode::replace).code(), Code::failure);
+  EXPECT_TRUE(contents(dir / "mine") == before);
   LLMC_ASSERT_OK(write_file_atomic(dir / "x.h5", as_bytes("a file of somebody")));
   EXPECT_EQ(compress(dir / "x.h5", mixed_corpus(0)).code(), Code::failure);
   fs::create_directory(dir / "folder.h5");
@@ -269,6 +270,42 @@ TEST(Resume, TouchesNothingOfOthers) {
   EXPECT_EQ(compress(dir / "x.h5/out", c).code(), Code::failure);
   EXPECT_NE(compress(dir / "none/such/out", c).code(), Code::ok);
   EXPECT_FALSE(fs::exists(dir / "none"));
+}
+
+// --force checks everything before it removes anything: a refusal leaves a whole archive.
+TEST(Resume, ReplacingRefusesBeforeItRemoves) {
+  TempDir dir;
+  const Corpus c = mixed_corpus();
+  Corpus other = c;
+  other.entries[1].mode = 0600;
+  const auto refused = [&](const std::string& name, const std::string& bytes) {
+    const fs::path out = dir / "set";
+    fs::remove_all(out);
+    LLMC_ASSERT_OK(compress(out, c));
+    LLMC_ASSERT_OK(write_file_atomic(out / name, as_bytes(bytes)));
+    const auto before = contents(out);
+    const Status status = compress(out, other, 0, SetMode::replace);
+    EXPECT_EQ(status.code(), Code::failure) << name;
+    EXPECT_NE(status.message().find(name), std::string::npos) << status.message();
+    EXPECT_TRUE(contents(out) == before) << name;
+  };
+  refused("thesis.txt", "text");
+  refused("README.txt", "of the user's own");
+  refused("manifest.json", "{\"name\": \"a web page\"}");
+  // Somebody else's shards, in a folder that was never ours.
+  fs::create_directory(dir / "theirs");
+  LLMC_ASSERT_OK(write_file_atomic(dir / "theirs/shard-000000.h5", as_bytes("\x89HDF\r\n\x1a\n and so on")));
+  const auto before = contents(dir / "theirs");
+  EXPECT_EQ(compress(dir / "theirs", c, 0, SetMode::replace).code(), Code::failure);
+  EXPECT_TRUE(contents(dir / "theirs") == before);
+  // Our own is replaced however damaged it is.
+  fs::remove_all(dir / "set");
+  LLMC_ASSERT_OK(compress(dir / "set", c));
+  const auto whole = contents(dir / "set");
+  fs::resize_file(dir / "set/shard-000001.h5", 700);
+  fs::resize_file(dir / "set/manifest.json", 100);
+  LLMC_ASSERT_OK(compress(dir / "set", c, 0, SetMode::replace));
+  EXPECT_TRUE(contents(dir / "set") == whole);
 }
 
 TEST(Resume, GivingUpLeavesNoTrace) {

@@ -136,6 +136,19 @@ std::string hostile_document(std::mt19937_64& random) {
   return text;
 }
 
+// Committed archives of version 1 (tests/archive/golden_test.cpp says what is in them), through the whole program.
+TEST(RoundTrip, GoldenArchives) {
+  const TempDir dir;
+  for (const std::string name : {"version1", "version1.h5"}) {
+    const std::string golden = quoted(std::string(LLMC_SOURCE_DIR "/tests/archive/data/") + name);
+    EXPECT_EXIT_CODE(llmc("verify --data " + golden), 0);
+    ASSERT_EXIT_CODE(llmc("extract " + golden + " -o " + (dir / name)), 0);
+    ASSERT_EXIT_CODE(llmc("list --sha256 " + golden + " >" + (dir / name) + ".sums"), 0);
+    EXPECT_EXIT_CODE(shell("cd " + (dir / name) + " && sha256sum -c --quiet ../" + name + ".sums"), 0);
+  }
+  EXPECT_EQ(shell("diff -r --no-dereference " + (dir / "version1") + " " + (dir / "version1.h5")).out, "");
+}
+
 TEST(RoundTrip, HostileDocuments) {
   const TempDir dir;
   std::mt19937_64 random(20260101);

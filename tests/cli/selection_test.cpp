@@ -76,6 +76,87 @@ TEST_F(Selection, ARangeDecodesNoMoreThanItsChunks) {
   EXPECT_NE(outcome.err.find("\"chunks_total\":1,"), std::string::npos) << outcome.err;
 }
 
+// The last line of --progress-json: what went to the workers and what they decoded.
+uint64_t last_count(const std::string& lines, const std::string& name) {
+  const size_t at = lines.rfind("\"" + name + "\":");
+  EXPECT_NE(at, std::string::npos) << name << "\n" << lines;
+  return at == std::string::npos ? 0 : std::stoull(lines.substr(at + name.size() + 3));
+}
+
+TEST_F(Selection, ARangeEndsWithItsLastByte) {
+  const TempDir dir;
+  const std::string text = cut("lcet10.txt", 24000);
+  spill(dir / "in.txt", text);
+  for (const std::string codec : {"mix", "range", "rank", "zstd"}) {
+    const std::string archive = dir / (codec + ".h5");
+    ASSERT_EXIT_CODE(llmc("compress " + (dir / "in.txt") + " -o " + archive + " -q --chunk 8K --codec " + codec), 0);
+    std::vector<uint64_t> frames, tokens;
+    std::istringstream rows(llmc("list --chunks --json " + archive).out);
+    for (std::string row; std::getline(rows, row);) {
+      if (row.find("\"frame_bytes\":") == std::string::npos) continue;
+      frames.push_back(last_count(row, "frame_bytes"));
+      tokens.push_back(last_count(row, "tokens"));
+    }
+    ASSERT_EQ(frames.size(), 3u);
+    const bool modelled = tokens[0] > 0;
+    const auto check = [&](uint64_t a, uint64_t b, uint64_t read, uint64_t least, uint64_t most) {
+      const std::string range = std::to_string(a) + ":" + std::to_string(b);
+      const Outcome outcome = llmc("extract " + archive + " -o - --progress-json --range " + range);
+      ASSERT_EXIT_CODE(outcome, 0);
+      EXPECT_TRUE(outcome.out == text.substr(a, b - a)) << codec << " " << range;
+      EXPECT_EQ(last_count(outcome.err, "bytes_done"), b - a / 8192 * 8192) << codec << " " << range;
+      // Each frame travels behind 22 bytes that say what is to be done with it.
+      const uint64_t coded = last_count(outcome.err, "coded_bytes");
+      EXPECT_GE(coded, read) << codec << " " << range;
+      EXPECT_LE(coded, read + 3 * 22) << codec << " " << range;
+      const uint64_t decoded = last_count(outcome.err, "tokens");
+      EXPECT_GE(decoded, modelled ? least : 0) << codec << " " << range;
+      EXPECT_LE(decoded, modelled ? most : 0) << codec << " " << range;
+    };
+    check(0, 100, frames[0], 1, 100);
+    check(8192, 8292, frames[1], 1, 100);
+    check(8192 + 4000, 8192 + 4100, frames[1], tokens[1] / 3, tokens[1] * 2 / 3);
+    check(8000, 8200, frames[0] + frames[1], tokens[0], tokens[0] + 8);
+    check(0, 24000, frames[0] + frames[1] + frames[2], tokens[0] + tokens[1] + tokens[2], tokens[0] + tokens[1] + tokens[2]);
+  }
+}
+
+// A document that ends inside a chunk, and records: no chunk further, and no token behind their end.
+TEST_F(Selection, ADocumentReadsNoMoreThanItsChunks) {
+  const TempDir dir;
+  spill(dir / "in/a", cut("med.txt", 3000));
+  spill(dir / "in/b", cut("law.txt", 9000));
+  spill(dir / "in/c", cut("irc.txt", 9000));
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + (dir / "s.set") + " -q --chunk 4K --shard 13K --codec range"), 0);
+  const Outcome b = llmc("extract " + (dir / "s.set") + " -o - --progress-json --document in/b");
+  ASSERT_EXIT_CODE(b, 0);
+  EXPECT_TRUE(b.out == cut("law.txt", 9000));
+  EXPECT_EQ(last_count(b.err, "chunks_total"), 3u);
+  EXPECT_EQ(last_count(b.err, "bytes_done"), 12000u) << "from the begin of the chunk that it begins in";
+  const Outcome a = llmc("extract " + (dir / "s.set") + " -o " + (dir / "out") + " --progress-json --document in/a");
+  ASSERT_EXIT_CODE(a, 0);
+  EXPECT_TRUE(slurp(dir / "out/in/a") == cut("med.txt", 3000));
+  EXPECT_EQ(last_count(a.err, "chunks_total"), 1u);
+  EXPECT_EQ(last_count(a.err, "bytes_done"), 3000u);
+  // One behind the other, and one apart.
+  const Outcome two = llmc("extract " + (dir / "s.set") + " -o - --progress-json --document in/a --document in/c");
+  EXPECT_TRUE(two.out == cut("med.txt", 3000) + cut("irc.txt", 9000));
+  EXPECT_EQ(last_count(two.err, "chunks_total"), 1u + 3u);
+}
+
+TEST_F(Selection, InfoSaysHowLongAChunkTakes) {
+  const Outcome info = llmc("info " + archive());
+  ASSERT_EXIT_CODE(info, 0);
+  EXPECT_NE(info.out.find("seconds_per_chunk"), std::string::npos) << info.out;
+  EXPECT_NE(info.out.find("native"), std::string::npos) << info.out;
+  EXPECT_EQ(llmc("info --json " + archive()).out.find("seconds_per_chunk"), std::string::npos) << "it costs time: on request only";
+  const Outcome json = llmc("info --json --measure " + archive());
+  ASSERT_EXIT_CODE(json, 0);
+  const size_t at = json.out.find("\"seconds_per_chunk\": ");
+  ASSERT_NE(at, std::string::npos) << json.out;
+  EXPECT_GT(std::stod(json.out.substr(at + 21)), 0);
+}
+
 TEST_F(Selection, ShardsOfASet) {
   const std::string set = *dir_ / "set";
   std::string joined;

@@ -105,21 +105,25 @@ def check_includes():
 
 def check_links():
     """CMake links of each folder are among what the table allows and cover what the folder includes."""
-    wrong, table, links = [], allowed_folders(), {}
+    wrong, table, links, home_of = [], allowed_folders(), {}, {}
+    for folder in table:  # a folder may have a second library, such as llmc_embedded_model
+        path = f"src/{folder}/CMakeLists.txt"
+        if os.path.isfile(os.path.join(ROOT, path)):
+            home_of.update({name: folder for name in [folder] + re.findall(r"llmc_folder\((\w+)", text_of(path))})
     for folder in table:
         path = f"src/{folder}/CMakeLists.txt"
         if not os.path.isfile(os.path.join(ROOT, path)):
             wrong.append(f"{path}: missing")
             continue
         text = re.sub(r"#.*", "", text_of(path))
-        named = set(re.findall(r"\bllmc_(\w+)", text)) & set(table)
+        named = {home_of[name] for name in re.findall(r"\bllmc_(\w+)", text) if name in home_of}
         for call in re.findall(r"llmc_folder\(([^)]*)\)", text):
             words, mode = call.split(), ""
             for word in words[1:]:
                 if word in ("SOURCES", "LINKS", "PRIVATE"):
                     mode = word
                 elif mode == "LINKS":
-                    named.add(word)
+                    named.add(home_of.get(word, word))
         links[folder] = named - {folder}
         if "*" not in table[folder]:
             for other in sorted(links[folder] - table[folder]):
