@@ -143,9 +143,10 @@ TEST(RoundTrip, GoldenArchives) {
     const std::string golden = quoted(std::string(LLMC_SOURCE_DIR "/tests/archive/data/") + name);
     EXPECT_EXIT_CODE(llmc("verify --data " + golden), 0);
     ASSERT_EXIT_CODE(llmc("extract " + golden + " -o " + (dir / name)), 0);
-    ASSERT_EXIT_CODE(llmc("list --sha256 " + golden + " >" + (dir / name) + ".sums"), 0);
-    EXPECT_EXIT_CODE(shell("cd " + (dir / name) + " && sha256sum -c --quiet ../" + name + ".sums"), 0);
   }
+  // The set's files are cut over shards and have no SHA-256 of their own.
+  ASSERT_EXIT_CODE(llmc("list --sha256 " LLMC_SOURCE_DIR "/tests/archive/data/version1.h5 >" + (dir / "sums")), 0);
+  EXPECT_EXIT_CODE(shell("cd " + (dir / "version1") + " && sha256sum -c --quiet ../sums"), 0);
   EXPECT_EQ(shell("diff -r --no-dereference " + (dir / "version1") + " " + (dir / "version1.h5")).out, "");
 }
 
