@@ -43,13 +43,13 @@ class WindowDataset(IterableDataset):
         random.Random(self.seed * 1_000_003 + self.epoch).shuffle(numbers)
         worker = get_worker_info()
         if worker is not None:
-            numbers = numbers[worker.id::worker.num_workers]
+            numbers = numbers[worker.id :: worker.num_workers]
         for number in numbers:
             begin, end = self.archive.chunk(number)
             chunk = bytearray(self.archive[begin:end])
             windows = torch.frombuffer(chunk, dtype=torch.uint8)
             for at in range(0, len(chunk) - self.length + 1, self.length):
-                yield windows[at:at + self.length]
+                yield windows[at : at + self.length]
 
 
 def main():
@@ -57,7 +57,9 @@ def main():
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     # Workers are the threads here: one each inside.
     options = {"threads": 1} if workers else {}
-    windows = sum(len(batch) for batch in DataLoader(WindowDataset(path, 512, **options), batch_size=8, num_workers=workers))
+    windows = sum(
+        len(batch) for batch in DataLoader(WindowDataset(path, 512, **options), batch_size=8, num_workers=workers)
+    )
     documents = DataLoader(DocumentDataset(path, **options), batch_size=None, num_workers=workers)
     size = sum(len(text) for text in documents)
     print(f"{windows} windows of 512 bytes; {len(documents)} documents, {size} bytes")

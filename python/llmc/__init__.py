@@ -15,5 +15,16 @@ Errors are llmc.Error and its kinds: MissingError, ModelError, DamagedError.
 from ._archive import Archive, Counters, Document, Documents, Record, open
 from ._library import DamagedError, Error, MissingError, ModelError
 
-__all__ = ["open", "Archive", "Counters", "Document", "Documents", "Record", "Error", "MissingError", "ModelError", "DamagedError"]
+__all__ = [
+    "open",
+    "Archive",
+    "Counters",
+    "Document",
+    "Documents",
+    "Record",
+    "Error",
+    "MissingError",
+    "ModelError",
+    "DamagedError",
+]
 __version__ = "0.1.0"

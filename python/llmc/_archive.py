@@ -81,8 +81,8 @@ class _Stream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer):
-        data = self._text[self._at:self._at + len(buffer)]
-        buffer[:len(data)] = data
+        data = self._text[self._at : self._at + len(buffer)]
+        buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
 
@@ -94,7 +94,11 @@ class Archive(_Text):
         if not 0 <= threads <= 1024 or cache_bytes < 0:
             raise ValueError("threads is 0 to 1024, cache_bytes not negative")
         self.path = os.fspath(path)
-        self._options = {"model": None if model is None else os.fspath(model), "threads": threads, "cache_bytes": cache_bytes}
+        self._options = {
+            "model": None if model is None else os.fspath(model),
+            "threads": threads,
+            "cache_bytes": cache_bytes,
+        }
         self._open = Handle(os.fsencode(path), None if model is None else os.fsencode(model), threads, cache_bytes)
         facts = Facts()
         lib.llmc_get_facts(self._open.pointer, ctypes.byref(facts))
@@ -295,7 +299,13 @@ class Record(_Text):
     """A line of a file, or a member of a tar, zip or WARC."""
 
     def __init__(self, document: Document, offset: int, size: int, method: int, name: bytes):
-        self.document, self.offset, self.name, self._size, self._method = document, offset, os.fsdecode(name), size, method
+        self.document, self.offset, self.name, self._size, self._method = (
+            document,
+            offset,
+            os.fsdecode(name),
+            size,
+            method,
+        )
 
     def __len__(self) -> int:
         """Bytes as they stand in the document: of a deflated member, its packed ones."""
@@ -318,7 +328,9 @@ class Record(_Text):
         except zlib.error as error:
             raise DamagedError(f"{self.document.name}/{self.name}: {error}") from None
         if not inflate.eof:
-            raise DamagedError(f"{self.document.name}/{self.name}: is cut off, or larger than {MOST_MEMBER_BYTES} bytes")
+            raise DamagedError(
+                f"{self.document.name}/{self.name}: is cut off, or larger than {MOST_MEMBER_BYTES} bytes"
+            )
         return plain
 
     __bytes__ = read

@@ -39,9 +39,15 @@ class DamagedError(Error):
 
 class Facts(ctypes.Structure):
     _fields_ = [
-        ("text_bytes", ctypes.c_uint64), ("documents", ctypes.c_uint64), ("chunks", ctypes.c_uint64),
-        ("shards", ctypes.c_uint32), ("chunk_bytes", ctypes.c_uint32), ("codec", ctypes.c_uint32),
-        ("has_model", ctypes.c_uint8), ("model", ctypes.c_uint8 * 32), ("model_name", ctypes.c_char * 256),
+        ("text_bytes", ctypes.c_uint64),
+        ("documents", ctypes.c_uint64),
+        ("chunks", ctypes.c_uint64),
+        ("shards", ctypes.c_uint32),
+        ("chunk_bytes", ctypes.c_uint32),
+        ("codec", ctypes.c_uint32),
+        ("has_model", ctypes.c_uint8),
+        ("model", ctypes.c_uint8 * 32),
+        ("model_name", ctypes.c_char * 256),
     ]
 
 
@@ -51,15 +57,29 @@ class Counts(ctypes.Structure):
 
 class DocumentRow(ctypes.Structure):
     _fields_ = [
-        ("number", ctypes.c_uint64), ("begin", ctypes.c_uint64), ("size", ctypes.c_uint64), ("offset", ctypes.c_uint64),
-        ("records", ctypes.c_uint64), ("mtime_ns", ctypes.c_int64), ("mode", ctypes.c_uint32), ("kind", ctypes.c_uint8),
-        ("records_kind", ctypes.c_uint8), ("name_bytes", ctypes.c_uint32), ("target_bytes", ctypes.c_uint32),
-        ("name", ctypes.c_char * NAME_BYTES), ("target", ctypes.c_char * NAME_BYTES),
+        ("number", ctypes.c_uint64),
+        ("begin", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("offset", ctypes.c_uint64),
+        ("records", ctypes.c_uint64),
+        ("mtime_ns", ctypes.c_int64),
+        ("mode", ctypes.c_uint32),
+        ("kind", ctypes.c_uint8),
+        ("records_kind", ctypes.c_uint8),
+        ("name_bytes", ctypes.c_uint32),
+        ("target_bytes", ctypes.c_uint32),
+        ("name", ctypes.c_char * NAME_BYTES),
+        ("target", ctypes.c_char * NAME_BYTES),
     ]
 
 
 class RecordRow(ctypes.Structure):
-    _fields_ = [("offset", ctypes.c_uint64), ("size", ctypes.c_uint64), ("name_bytes", ctypes.c_uint32), ("method", ctypes.c_uint8)]
+    _fields_ = [
+        ("offset", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("name_bytes", ctypes.c_uint32),
+        ("method", ctypes.c_uint8),
+    ]
 
 
 def _load():
@@ -77,7 +97,15 @@ def _load():
         ("llmc_read", ctypes.c_int, archive, u64, u64, ctypes.c_void_p, GoOn, ctypes.c_void_p),
         ("llmc_chunk_at", ctypes.c_int, archive, u64, pointer(u64), pointer(u64)),
         ("llmc_document_at", ctypes.c_int, archive, u64, pointer(DocumentRow)),
-        ("llmc_find", ctypes.c_int, archive, ctypes.c_char_p, ctypes.c_size_t, pointer(ctypes.c_int), pointer(DocumentRow)),
+        (
+            "llmc_find",
+            ctypes.c_int,
+            archive,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            pointer(ctypes.c_int),
+            pointer(DocumentRow),
+        ),
         ("llmc_read_document", ctypes.c_int, archive, u64, ctypes.c_void_p, GoOn, ctypes.c_void_p),
         ("llmc_records", ctypes.c_int, archive, u64, pointer(pointer(RecordRow)), pointer(ctypes.c_void_p)),
         ("llmc_free", None, ctypes.c_void_p),
@@ -98,7 +126,13 @@ def check(code):
     if code == 0:
         return
     message = os.fsdecode(lib.llmc_last_error())
-    kind = {USAGE: IndexError, MISSING: MissingError, MODEL: ModelError, DAMAGED: DamagedError, INTERRUPTED: KeyboardInterrupt}
+    kind = {
+        USAGE: IndexError,
+        MISSING: MissingError,
+        MODEL: ModelError,
+        DAMAGED: DamagedError,
+        INTERRUPTED: KeyboardInterrupt,
+    }
     raise kind.get(code, Error)(message)
 
 

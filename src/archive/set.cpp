@@ -214,7 +214,8 @@ Status SetWriter::check_no_strangers(bool replacing) const {
     if (ours(item.path())) continue;
     return {Code::failure, shown(paths_.out) + ": holds a file that is no part of " +
                                (replacing ? "an archive of ours" : "an unfinished archive of these inputs") + " (" +
-                               printable(item.path().filename().native()) + "); nothing was touched, choose another name"};
+                               printable(item.path().filename().native()) +
+                               "); nothing was touched, choose another name"};
   }
   return error ? errno_status(error.value(), paths_.out) : Status();
 }

@@ -61,7 +61,8 @@ struct ChunkTime {
 };
 
 // Of the first chunk that the model coded, or of the first one; alone, on one core: what any byte of it costs.
-Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters& parameters, const std::string& model_path) {
+Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters& parameters,
+                                  const std::string& model_path) {
   std::optional<std::pair<uint32_t, uint32_t>> place;
   bool modelled = false;
   for (uint32_t s = 0; s < archive.shards().size() && !modelled; ++s) {
@@ -104,11 +105,13 @@ std::string describe(const Result<ChunkTime>& time) {
 
 Status run_info(Context& context, const Words& words) {
   if (!context.coordinator()) return {};
-  OptionSet set("info", "llmc-batch info ARCHIVE [options]", "Sizes, model and coding parameters of an archive, and how long a chunk takes to decode on this machine.");
+  OptionSet set("info", "llmc-batch info ARCHIVE [options]",
+                "Sizes, model and coding parameters of an archive, and how long a chunk takes to decode on this machine.");
   set.positional("archive", 1);
   set.group("Info").add_options()("json", po::bool_switch(), "as JSON")
       ("measure", po::bool_switch(), "with --json: the seconds of a chunk too, which takes half a second")
-      ("model", po::value<std::string>()->value_name("FILE"), "model file, for the seconds of a chunk; default: the embedded model");
+      ("model", po::value<std::string>()->value_name("FILE"),
+       "model file, for the seconds of a chunk; default: the embedded model");
   bool done = false;
   LLMC_TRY(set.parse(words, true, &done));
   if (done) return {};
@@ -149,7 +152,8 @@ Status run_info(Context& context, const Words& words) {
   }
   const bool json = set.get<bool>("json");
   if (archive.chunks() > 0 && (!json || set.get<bool>("measure"))) {
-    const Result<ChunkTime> time = time_of_a_chunk(archive, parameters, set.given("model") ? set.get<std::string>("model") : "");
+    const std::string model = set.given("model") ? set.get<std::string>("model") : "";
+    const Result<ChunkTime> time = time_of_a_chunk(archive, parameters, model);
     if (!json) {
       out["seconds_per_chunk"] = describe(time);
     } else if (time.ok()) {

@@ -25,8 +25,15 @@ bool needs_model(Codec codec) { return codec != Codec::stored && codec != Codec:
 // The chunks of one span for the codec's threads, in order; their text goes where it belongs in the caller's buffer.
 class ArchiveText::Feed final : public ChunkFeed {
  public:
-  Feed(ArchiveText& archive, const ShardFile& file, const ArchiveReader::Span& span, uint8_t* out, const GoOn& go_on, size_t threads)
-      : archive_(archive), file_(file), span_(span), out_(out), go_on_(go_on), threads_(threads), next_(span.first_chunk),
+  Feed(ArchiveText& archive, const ShardFile& file, const ArchiveReader::Span& span, uint8_t* out, const GoOn& go_on,
+       size_t threads)
+      : archive_(archive),
+        file_(file),
+        span_(span),
+        out_(out),
+        go_on_(go_on),
+        threads_(threads),
+        next_(span.first_chunk),
         left_(uint64_t{span.last_chunk} - span.first_chunk + 1) {}
 
   bool next(ChunkItem* item, int held, bool wait) override {
@@ -65,7 +72,8 @@ class ArchiveText::Feed final : public ChunkFeed {
     const std::lock_guard lock(mutex_);
     --left_;
     if (!outcome.ok() && status_.ok()) {
-      status_ = outcome.status().with(printable(file_.file().path().native()) + ": shard " + std::to_string(file_.block().shard));
+      status_ = outcome.status().with(printable(file_.file().path().native()) + ": shard " +
+                                      std::to_string(file_.block().shard));
     }
   }
 
@@ -106,15 +114,17 @@ class ArchiveText::Feed final : public ChunkFeed {
   const GoOn& go_on_;
   const uint64_t threads_;
   const std::thread::id caller_ = std::this_thread::get_id();
-  mutable std::chrono::steady_clock::time_point ask_again_ = std::chrono::steady_clock::now() + ask_every;  // the caller's alone
+  mutable std::chrono::steady_clock::time_point ask_again_ =
+      std::chrono::steady_clock::now() + ask_every;  // the caller's alone
   mutable std::atomic<bool> interrupted_{false};
   std::mutex mutex_;  // of what follows
   uint64_t next_;
-  uint64_t left_;     // not finished
+  uint64_t left_;  // not finished
   Status status_;
 };
 
-Result<std::unique_ptr<ArchiveText>> ArchiveText::open(const std::filesystem::path& path, const ArchiveTextOptions& options) {
+Result<std::unique_ptr<ArchiveText>> ArchiveText::open(const std::filesystem::path& path,
+                                                       const ArchiveTextOptions& options) {
   LLMC_ASSIGN(ArchiveReader reader, ArchiveReader::open(path));
   std::unique_ptr<ArchiveText> text(new ArchiveText(std::move(reader), options));
   LLMC_ASSIGN(text->parameters_, CodecParameters::parse(text->reader_.parameters()));
@@ -148,7 +158,8 @@ Result<std::shared_ptr<const ShardFile>> ArchiveText::shard(uint32_t number) {
 
 Result<const ChunkCodec*> ArchiveText::codec(const ShardFile& file, uint32_t first, uint32_t last) {
   const auto& chunks = file.index().chunks;
-  if (std::none_of(chunks.begin() + first, chunks.begin() + last + 1, [](const IndexChunk& c) { return needs_model(c.codec); })) {
+  if (std::none_of(chunks.begin() + first, chunks.begin() + last + 1,
+                   [](const IndexChunk& c) { return needs_model(c.codec); })) {
     return &plain_codec_;
   }
   const std::lock_guard lock(engine_mutex_);
@@ -272,7 +283,8 @@ Result<ArchiveDocument> ArchiveText::document(uint64_t number) {
   LLMC_ASSIGN(const auto file, shard(low));
   const uint64_t first = file->index().first_entry;
   if (wanted < first || wanted - first >= file->index().entries.size()) {
-    return Status(Code::corrupt, printable(reader_.path().native()) + ": the shards do not number their entries in a row");
+    return Status(Code::corrupt,
+                  printable(reader_.path().native()) + ": the shards do not number their entries in a row");
   }
   return describe(low, wanted - first);
 }
@@ -324,7 +336,8 @@ Status ArchiveText::records(const ArchiveDocument& document, const std::function
       record.offset += piece.records_base;
       take(record);
     }
-    return reader.ok() ? Status() : Status(Code::corrupt, printable(piece.entry.name) + ": its list of records is damaged");
+    return reader.ok() ? Status()
+                       : Status(Code::corrupt, printable(piece.entry.name) + ": its list of records is damaged");
   });
 }
 

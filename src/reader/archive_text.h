@@ -1,7 +1,8 @@
 // The text and the documents of one archive, decoded where it is asked for: what libllmc.so is made of.
 //
-// Only the chunks that hold wanted bytes are read and decoded, by up to `threads` threads that end with the call; decoded chunks
-// are kept, the latest used ones up to a number of bytes. The native engine, no torch; no libhdf5 (archive/reader.h).
+// Only the chunks that hold wanted bytes are read and decoded, by up to `threads` threads that end with the call;
+// decoded chunks are kept, the latest used ones up to a number of bytes. The native engine, no torch; no libhdf5
+// (archive/reader.h).
 //
 // Any thread may call any function. An index that a call needs is read under a lock; decoding happens outside of it.
 #pragma once
@@ -24,8 +25,8 @@
 namespace llmc {
 
 struct ArchiveTextOptions {
-  std::string model;          // path; empty: see find_model() in model_choice.h
-  unsigned threads = 0;       // 0: the cores of this process
+  std::string model;     // path; empty: see find_model() in model_choice.h
+  unsigned threads = 0;  // 0: the cores of this process
   uint64_t cache_bytes = 0;
 };
 
@@ -35,8 +36,8 @@ struct ArchiveDocument {
   uint64_t begin = 0, size = 0;  // in the archive's text
   uint64_t offset = 0;           // of these bytes in the document: not 0 in one shard of a set alone
   uint64_t records = 0;
-  uint32_t shard = 0;            // of the first piece
-  size_t entry = 0;              // in that shard's index
+  uint32_t shard = 0;                     // of the first piece
+  size_t entry = 0;                       // in that shard's index
   std::shared_ptr<const ShardFile> file;  // that shard
   const IndexEntry& first() const { return file->index().entries[entry]; }
 };
@@ -49,7 +50,8 @@ class ArchiveText {
   // Asked now and then on the calling thread; false ends the call with Code::interrupted. May be empty.
   using GoOn = std::function<bool()>;
 
-  static Result<std::unique_ptr<ArchiveText>> open(const std::filesystem::path& path, const ArchiveTextOptions& options);
+  static Result<std::unique_ptr<ArchiveText>> open(const std::filesystem::path& path,
+                                                   const ArchiveTextOptions& options);
 
   const ArchiveReader& reader() const { return reader_; }
   const CodecParameters& parameters() const { return parameters_; }
@@ -73,7 +75,8 @@ class ArchiveText {
   using Key = uint64_t;  // shard << 32 | chunk
   using Text = std::shared_ptr<const Bytes>;
 
-  ArchiveText(ArchiveReader reader, ArchiveTextOptions options) : reader_(std::move(reader)), options_(std::move(options)) {}
+  ArchiveText(ArchiveReader reader, ArchiveTextOptions options)
+      : reader_(std::move(reader)), options_(std::move(options)) {}
   Result<std::shared_ptr<const ShardFile>> shard(uint32_t number);
   Result<ArchiveDocument> describe(uint32_t shard, size_t entry);
   // Each piece of a document in turn.

@@ -107,7 +107,8 @@ void llmc_get_facts(llmc_archive* archive, llmc_facts* facts) {
   facts->codec = static_cast<uint32_t>(archive->text->parameters().codec);
   facts->has_model = reader.model() != Digest{};
   std::memcpy(facts->model, reader.model().data(), reader.model().size());
-  std::memcpy(facts->model_name, reader.model_name().data(), std::min<size_t>(reader.model_name().size(), sizeof facts->model_name - 1));
+  std::memcpy(facts->model_name, reader.model_name().data(),
+              std::min<size_t>(reader.model_name().size(), sizeof facts->model_name - 1));
 }
 
 void llmc_get_counters(llmc_archive* archive, llmc_counters* counters) {
@@ -160,7 +161,8 @@ int llmc_records(llmc_archive* archive, uint64_t number, llmc_record** records, 
       rows.push_back({record.offset, record.length, static_cast<uint32_t>(record.name.size()), record.method});
       text += record.name;
     }));
-    if (rows.size() != found.records) return {Code::corrupt, printable(found.first().entry.name) + ": its list of records is damaged"};
+    if (rows.size() != found.records)
+      return {Code::corrupt, printable(found.first().entry.name) + ": its list of records is damaged"};
     *names = copy_out(text.data(), text.size());
     *records = copy_out(rows.data(), rows.size());
     return {};

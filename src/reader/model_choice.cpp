@@ -35,12 +35,14 @@ std::shared_ptr<const Model> model_at(const fs::path& path, const Digest& digest
 
 Result<std::shared_ptr<const Model>> find_model(const std::string& path, const ArchiveReader& archive) {
   const Digest& digest = archive.model();
-  const std::string wanted = "the archive was made with model " + printable(archive.model_name()) + " (sha256 " + to_hex(digest) + ")";
+  const std::string wanted =
+      "the archive was made with model " + printable(archive.model_name()) + " (sha256 " + to_hex(digest) + ")";
   if (!path.empty()) {
     auto model = Model::load(path);
     if (!model.ok() && model.status().code() == Code::missing) return Status(Code::model, model.status().message());
     if (!model.ok() || (*model)->digest() == digest) return model;
-    return Status(Code::model, wanted + ", but " + printable(path) + " is " + (*model)->name() + " (sha256 " + to_hex((*model)->digest()) + ")");
+    return Status(Code::model, wanted + ", but " + printable(path) + " is " + (*model)->name() + " (sha256 " +
+                                   to_hex((*model)->digest()) + ")");
   }
   auto embedded = embedded_model();
   if (embedded.ok() && (*embedded)->digest() == digest) return embedded;

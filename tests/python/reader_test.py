@@ -3,6 +3,7 @@
 
 usage: reader_test.py CLASS     exit 77: this machine cannot run it, the last line says why
 """
+
 import os
 import pickle
 import random
@@ -12,55 +13,12 @@ import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
-import unittest
 import zipfile
 
 import llmc
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAM = os.environ["LLMC_PROGRAM"]
-
-
-def text_of(name, size, begin=0):
-    with open(os.path.join(ROOT, "tests/data/text", name), "rb") as f:
-        return f.read()[begin:begin + size]
-
-
-def run(*words, **options):
-    done = subprocess.run(list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-    if done.returncode != 0:
-        raise AssertionError(f"{words}: exit {done.returncode}\n{done.stdout.decode()}\n{done.stderr.decode()}")
-    return done.stdout
-
-
-class Case(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.dir = tempfile.mkdtemp(prefix="llmc-python-")
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.dir)
-
-    @classmethod
-    def at(cls, *names):
-        return os.path.join(cls.dir, *names)
-
-    @classmethod
-    def put(cls, name, data):
-        path = os.path.join(os.fsencode(cls.dir), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as f:
-            f.write(data)
-        return data
-
-    @classmethod
-    def compress(cls, source, out, *options):
-        run(PROGRAM, "compress", source, "-o", out, "-q", *options, cwd=cls.dir)
-        return cls.at(out)
+from cases import PROGRAM, ROOT, Case, main, run, text_of
 
 
 class Text(Case):
@@ -72,8 +30,17 @@ class Text(Case):
             path = self.compress("in.txt", codec + ".h5", "--codec", codec, "--chunk", "700")
             with llmc.open(path) as archive:
                 self.assertEqual(len(archive), 3000)
-                self.assertEqual((archive.codec, archive.chunks, archive.chunk_bytes, archive.shards), (codec, 5, 700, 1))
-                for where in (slice(0, 3000), slice(699, 701), slice(-5, None), slice(10, 10), slice(20, 10), slice(2800, 9000)):
+                self.assertEqual(
+                    (archive.codec, archive.chunks, archive.chunk_bytes, archive.shards), (codec, 5, 700, 1)
+                )
+                for where in (
+                    slice(0, 3000),
+                    slice(699, 701),
+                    slice(-5, None),
+                    slice(10, 10),
+                    slice(20, 10),
+                    slice(2800, 9000),
+                ):
                     self.assertEqual(archive[where], text[where], (codec, where))
                 self.assertEqual((archive[0], archive[-1]), (text[0], text[-1]))
                 self.assertRaises(IndexError, lambda: archive[3000])
@@ -126,7 +93,9 @@ class Documents(Case):
     def setUpClass(cls):
         super().setUpClass()
         cls.files = {
-            b"in/a.txt": text_of("fra.txt", 900), b"in/empty": b"", b"in/sub/b.txt": text_of("deu.txt", 1500),
+            b"in/a.txt": text_of("fra.txt", 900),
+            b"in/empty": b"",
+            b"in/sub/b.txt": text_of("deu.txt", 1500),
             b"in/sub/\xff\n.bin": bytes(range(256)),
         }
         for name, data in cls.files.items():
@@ -147,7 +116,7 @@ class Documents(Case):
             if d.kind == "file":
                 self.assertEqual(d.read(), self.files[d.name_bytes], d.name)
                 self.assertEqual(bytes(d), d[:])
-                self.assertEqual(self.archive[d.begin:d.begin + d.size], d.read())
+                self.assertEqual(self.archive[d.begin : d.begin + d.size], d.read())
         self.assertEqual(documents["in/link"].target, "sub/b.txt")
         self.assertEqual((documents["in/link"].kind, documents["in/folder"].kind), ("link", "folder"))
 
@@ -158,7 +127,7 @@ class Documents(Case):
         self.assertIn("in/empty", documents)
         self.assertNotIn("in/nobody", documents)
         self.assertNotIn(7, documents)
-        self.assertIsNone(documents.get("in"  "/nobody"))
+        self.assertIsNone(documents.get("in" "/nobody"))
         self.assertRaises(KeyError, lambda: documents["in/nobody"])
         self.assertRaises(IndexError, lambda: documents[len(documents)])
         self.assertEqual(documents[-1].number, len(documents) - 1)
@@ -183,14 +152,16 @@ class Records(Case):
         with zipfile.ZipFile(cls.at("in/box.zip"), "w") as box:
             box.write(cls.at("c/one"), "one", zipfile.ZIP_DEFLATED)
             box.write(cls.at("c/two"), "two", zipfile.ZIP_STORED)
-        cls.path = cls.compress("in", "r.set", "--documents", "records", "--codec", "zstd", "--shard", "4K", "--chunk", "1K")
+        cls.path = cls.compress(
+            "in", "r.set", "--documents", "records", "--codec", "zstd", "--shard", "4K", "--chunk", "1K"
+        )
 
     def test_records(self):
         with llmc.open(self.path) as archive:
             self.assertGreater(archive.shards, 1)
             lines = archive.documents["in/log.jsonl"].records
             self.assertEqual([r.read() for r in lines], [b'{"n":1}\n', b'{"n":2}\n', b"\n", b'{"n":4}'])
-            self.assertEqual((lines[1][2:5], archive.documents["in/log.jsonl"].records_kind), (b"n\":", "jsonl"))
+            self.assertEqual((lines[1][2:5], archive.documents["in/log.jsonl"].records_kind), (b'n":', "jsonl"))
             for box in ("in/box.tar", "in/box.zip"):
                 members = {r.name.split("/")[-1]: r.read() for r in archive.documents[box].records}
                 self.assertEqual((members["one"], members["two"]), (text_of("tldr.txt", 700), b"2"), box)
@@ -209,8 +180,10 @@ class Sets(Case):
     def test_cut_over_shards(self):
         with llmc.open(self.path) as archive:
             self.assertEqual(archive.shards, 4)
-            self.assertEqual([(d.name, d.read()) for d in archive.documents if d.kind == "file"],
-                             [("in/big", self.big), ("in/small", self.small)])
+            self.assertEqual(
+                [(d.name, d.read()) for d in archive.documents if d.kind == "file"],
+                [("in/big", self.big), ("in/small", self.small)],
+            )
             self.assertEqual(archive[5_000:21_000], (self.big + self.small)[5_000:21_000])
             borders = [archive.chunk(n) for n in range(archive.chunks)]
             self.assertEqual((borders[0][0], borders[-1][1]), (0, 23_000))
@@ -260,7 +233,7 @@ class Damage(Case):
             lost = 0
             for i, d in enumerate(d for d in archive.documents if d.kind == "file"):
                 try:
-                    self.assertEqual(d.read(), self.text[1000 * i:1000 * i + 1000])
+                    self.assertEqual(d.read(), self.text[1000 * i : 1000 * i + 1000])
                 except llmc.DamagedError as error:
                     lost += 1
                     self.assertIn("shard 0 chunk 2", str(error))
@@ -269,7 +242,9 @@ class Damage(Case):
                 archive[:]
             with self.assertRaises(llmc.DamagedError) as caught:
                 archive.verify()
-            self.assertTrue(any("chunk 2" in line and "in/2" in line for line in caught.exception.findings), caught.exception)
+            self.assertTrue(
+                any("chunk 2" in line and "in/2" in line for line in caught.exception.findings), caught.exception
+            )
         llmc.open(self.path).verify()
 
     def test_flips_anywhere(self):
@@ -289,7 +264,7 @@ class Damage(Case):
                 with llmc.open(bad) as archive:
                     for begin in range(0, 8000, 1000):
                         try:
-                            self.assertEqual(archive[begin:begin + 1000], self.text[begin:begin + 1000], (path, at))
+                            self.assertEqual(archive[begin : begin + 1000], self.text[begin : begin + 1000], (path, at))
                         except llmc.DamagedError:
                             found += 1
                     self.assertRaises(llmc.DamagedError, archive.verify)
@@ -323,11 +298,19 @@ class Models(Case):
         os.makedirs(self.at("models"))
         model, other = self.at("models/m.model"), self.at("o.model")
         for path, seed in ((model, "1"), (other, "2")):
-            run(numpy, os.path.join(ROOT, "tests/reference/make_model.py"), os.path.join(ROOT, "models/e0.safetensors"), path, seed,
-                env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"})
+            run(
+                numpy,
+                os.path.join(ROOT, "tests/reference/make_model.py"),
+                os.path.join(ROOT, "models/e0.safetensors"),
+                path,
+                seed,
+                env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
+            )
         text = self.put("in.txt", text_of("med.txt", 1200))
         bare = self.compress("in.txt", "bare.set", "--model", model, "--chunk", "600", "--codec", "range", "--bare")
-        full = self.compress("in.txt", "full.set", "--model", model, "--chunk", "600", "--codec", "range", "--with-model")
+        full = self.compress(
+            "in.txt", "full.set", "--model", model, "--chunk", "600", "--codec", "range", "--with-model"
+        )
         with llmc.open(bare) as archive:
             self.assertEqual(len(archive.documents), 1)  # needs no model
             if run(PROGRAM, "list", "--chunks", "--json", bare).count(b'"codec":"range"') == 0:
@@ -340,8 +323,16 @@ class Models(Case):
         self.assertRaises(llmc.ModelError, lambda: llmc.open(bare, model=other)[:])
         self.assertRaises(llmc.ModelError, lambda: llmc.open(bare, model=self.at("nowhere"))[:])
         environment = dict(os.environ, LLMC_MODEL_PATH="/nowhere:" + self.at("models"))
-        self.assertEqual(run(sys.executable, "-c", "import llmc, sys; sys.stdout.buffer.write(llmc.open(sys.argv[1])[:])", bare,
-                             env=environment), text)
+        self.assertEqual(
+            run(
+                sys.executable,
+                "-c",
+                "import llmc, sys; sys.stdout.buffer.write(llmc.open(sys.argv[1])[:])",
+                bare,
+                env=environment,
+            ),
+            text,
+        )
 
 
 class Threads(Case):
@@ -360,7 +351,7 @@ class Threads(Case):
             generator = random.Random(seed)
             for _ in range(12):
                 begin = generator.randrange(23_000)
-                if archive[begin:begin + 700] != self.text[begin:begin + 700]:
+                if archive[begin : begin + 700] != self.text[begin : begin + 700]:
                     wrong.append(begin)
                 if archive.documents["in.txt"].size != 24_000:
                     wrong.append("size")
@@ -391,7 +382,9 @@ class Threads(Case):
 
     def test_interrupt(self):
         program = "import llmc, sys\na = llmc.open(sys.argv[1], threads=2, cache_bytes=0)\nprint('go', flush=True)\nwhile True: a[:]\n"
-        child = subprocess.Popen([sys.executable, "-c", program, self.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, self.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         self.assertEqual(child.stdout.readline(), b"go\n")
         time.sleep(0.3)
         child.send_signal(signal.SIGINT)
@@ -417,123 +410,5 @@ class Threads(Case):
             signal.signal(signal.SIGALRM, old)
 
 
-class Library(Case):
-    """What the shared library offers and what it needs."""
-
-    def test_symbols(self):
-        library = os.environ["LLMC_LIBRARY"]
-        names = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).decode().splitlines()]
-        self.assertEqual([n for n in names if not n.startswith("llmc_")], [])
-        needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", library).decode())
-        self.assertTrue(needed)
-        self.assertEqual([n for n in needed if re.search("hdf5|mpi|torch|boost|python", n)], [])
-
-    def test_header_is_c(self):
-        header = os.path.join(ROOT, "src/reader/llmc.h")
-        self.put("t.c", f'#include "{header}"\nint main(void) {{ return llmc_interface() == LLMC_INTERFACE ? 0 : 1; }}\n'.encode())
-        env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-        run("cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", self.at("t.c"), env=env)
-
-    def test_package_is_as_the_header_says(self):
-        from llmc import _library
-        with open(os.path.join(ROOT, "src/reader/llmc.h")) as f:
-            header = f.read()
-        self.assertEqual(int(re.search(r"LLMC_INTERFACE (\d+)", header).group(1)), _library.INTERFACE)
-        for struct, row in (("llmc_facts", _library.Facts), ("llmc_counters", _library.Counts), ("llmc_document", _library.DocumentRow),
-                            ("llmc_record", _library.RecordRow)):
-            body = re.sub(r"/\*.*?\*/", "", re.search(r"typedef struct \{([^}]*)\} " + struct + ";", header).group(1), flags=re.S)
-            fields = [name for part in re.findall(r"\w+ ([\w, \[\]]+);", body) for name in re.findall(r"([a-z_]\w*)(?:\[\w+\])?", part)]
-            self.assertEqual([n for n, _ in row._fields_], fields, struct)
-
-
-class H5py(Case):
-    """In one process with h5py, PyPI's or Debian's, whichever is imported first."""
-
-    program = """
-import sys
-for name in sys.argv[2].split(','):
-    __import__(name)
-import h5py, llmc
-text = open(sys.argv[3], 'rb').read()
-for _ in range(2):
-    with llmc.open(sys.argv[1]) as archive, h5py.File(sys.argv[1], 'r') as f:
-        assert archive[590:610] == f['text'][590:610].tobytes() == text[590:610]
-        with h5py.File(sys.argv[1] + '.new', 'w') as g:
-            g['x'] = f['text'][:5]
-        assert archive[:] == text
-print('h5py', h5py.version.version, 'HDF5', h5py.version.hdf5_version)
-"""
-
-    def test_either_order(self):
-        pythons = []
-        for python in (os.environ.get("LLMC_PYTHON"), "/usr/bin/python3"):
-            if python and subprocess.run([python, "-c", "import h5py"], stderr=subprocess.DEVNULL).returncode == 0:
-                pythons.append(python)
-        if not pythons:
-            self.skipTest("not run: no Python with h5py")
-        self.put("in.txt", text_of("alice29.txt", 1300))
-        path = self.compress("in.txt", "x.h5", "--chunk", "600")
-        for python in pythons:
-            for order in ("llmc,h5py", "h5py,llmc"):
-                out = run(python, "-c", self.program, path, order, self.at("in.txt"))
-                print(python, order, out.decode().strip())
-
-
-class Torch(Case):
-    """The example, with torch where it is, else with as much of its interface as the example uses."""
-
-    stand_in = {
-        "torch/__init__.py": "uint8 = 'u1'\ndef frombuffer(data, dtype):\n    return memoryview(data)\n",
-        "torch/utils/__init__.py": "",
-        "torch/utils/data.py": """
-class Dataset: pass
-class IterableDataset: pass
-def get_worker_info(): return None
-class DataLoader:
-    def __init__(self, dataset, batch_size, num_workers): self.dataset, self.batch_size = dataset, batch_size
-    def __len__(self): return len(self.dataset)
-    def __iter__(self):
-        if isinstance(self.dataset, IterableDataset):
-            return ([row] for row in self.dataset)
-        return (self.dataset[i] for i in range(len(self.dataset)))
-""",
-    }
-
-    def test_example(self):
-        self.put("in/a", text_of("docs.txt", 3000))
-        self.put("in/b", text_of("docs.txt", 700))
-        path = self.compress("in", "t.set", "--codec", "zstd", "--chunk", "1100", "--shard", "2K")
-        environment = dict(os.environ)
-        real = subprocess.run([sys.executable, "-c", "import torch.utils.data"], stderr=subprocess.DEVNULL).returncode == 0
-        if not real:
-            for name, text in self.stand_in.items():
-                self.put("stand_in/" + name, text.encode())
-            environment["PYTHONPATH"] = self.at("stand_in") + ":" + environment["PYTHONPATH"]
-        with llmc.open(path) as archive:
-            windows = sum((end - begin) // 512 for begin, end in map(archive.chunk, range(archive.chunks)))
-        for workers in ("0", "2") if real else ("0",):
-            out = run(sys.executable, os.path.join(ROOT, "python/examples/torch_dataset.py"), path, workers, env=environment)
-            self.assertEqual(out.decode(), f"{windows} windows of 512 bytes; 2 documents, 3700 bytes\n")
-        if not real:
-            self.skipTest("not run: no torch in this Python; the example ran with a stand-in")
-
-
-class Readme(Case):
-    """The first program of python/README.md, as it stands there."""
-
-    def test_readme(self):
-        self.put("in/a/b.txt", text_of("irc.txt", 5000))
-        self.put("in/big.txt", b"a line of text\n" * 80_000)
-        self.put("in/log.jsonl", b"{}\n" * 40)
-        run(PROGRAM, "compress", ".", "-o", "../corpus.set", "--codec", "zstd", "--documents", "records", "-q", cwd=self.at("in"))
-        with open(os.path.join(ROOT, "python/README.md")) as f:
-            program = re.search(r"```python\n(.*?)```", f.read(), re.S).group(1)
-        out = run(sys.executable, "-c", program, cwd=self.dir)
-        self.assertIn(b"a/b.txt file 5000", out)
-
-
 if __name__ == "__main__":
-    result = unittest.main(argv=[sys.argv[0], *sys.argv[1:], "-v"], exit=False).result
-    for _, reason in result.skipped:
-        print(reason)
-    sys.exit(1 if not result.wasSuccessful() else 77 if result.skipped else 0)
+    main()
