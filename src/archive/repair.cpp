@@ -5,6 +5,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "archive/crc_table.h"
 #include "archive/parity_packet.h"
 #include "archive/scan_window.h"
 
@@ -14,16 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t nowhere = ~uint64_t{0};
-
-std::array<uint32_t, 256> crc_table() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t r = i;
-    for (int bit = 0; bit < 8; ++bit) r = r >> 1 ^ (r & 1 ? 0x82F63B78u : 0);
-    table[i] = r;
-  }
-  return table;
-}
 
 class Repair {
  public:

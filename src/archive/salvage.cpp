@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "archive/crc_table.h"
 #include "archive/format.h"
 #include "archive/manifest.h"
 #include "archive/scan_window.h"
@@ -25,16 +26,6 @@ struct FoundBlock {
   uint64_t offset;
   UserBlock block;
 };
-
-std::array<uint32_t, 256> crc_table() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t r = i;
-    for (int bit = 0; bit < 8; ++bit) r = r >> 1 ^ (r & 1 ? 0x82F63B78u : 0);
-    table[i] = r;
-  }
-  return table;
-}
 
 Result<Bytes> unpack_candidate(ByteView stored) {
   const Status no(Code::corrupt, "no index");

@@ -15,7 +15,7 @@ namespace {
 
 // A frame on its way through a slot of the session. Memory grows with what was decoded,
 // never with what the frame claims.
-struct Stream {
+struct DecodeStream {
   int slot = 0;
   ChunkItem item;
   Frame frame;  // its payload lies in item.bytes
@@ -46,7 +46,7 @@ class DecodeLoop {
       }
       fill_rows();
       if (Status status = session_->feed(rows_, ask_); !status.ok()) {
-        for (const Stream& stream : streams_) feed_.finished(stream.item.ticket, status.with(chunk_name(stream.item)));
+        for (const DecodeStream& stream : streams_) feed_.finished(stream.item.ticket, status.with(chunk_name(stream.item)));
         return status;
       }
       take_answers();
@@ -82,7 +82,7 @@ class DecodeLoop {
           return status;
         }
       }
-      Stream stream{free_.back(), std::move(item), frame, WindowCursor(job_.window, job_.carry), nullptr, {}, 0, {}, {}};
+      DecodeStream stream{free_.back(), std::move(item), frame, WindowCursor(job_.window, job_.carry), nullptr, {}, 0, {}, {}};
       free_.pop_back();
       session_->reset(stream.slot);
       stream.decoder = coders_->make_decoder(frame.codec, frame.text_size, frame.payload);
@@ -126,7 +126,7 @@ class DecodeLoop {
     owners_.clear();
     ask_ = Ask::search;
     size_t room = session_->max_rows();
-    for (Stream& stream : streams_) {
+    for (DecodeStream& stream : streams_) {
       if (stream.cursor.window_is_full()) {
         const uint32_t gone = stream.cursor.next_window();
         stream.symbols.erase(stream.symbols.begin(), stream.symbols.begin() + gone);
@@ -135,7 +135,7 @@ class DecodeLoop {
       if (stream.cursor.codes()) --room;
       if (stream.decoder->ask() != Ask::search) ask_ = Ask::tables;
     }
-    for (Stream& stream : streams_) {
+    for (DecodeStream& stream : streams_) {
       size_t n = 1;
       if (!stream.cursor.codes()) {
         n = std::min<size_t>(room, stream.cursor.rows_to_carry() + 1);
@@ -160,7 +160,7 @@ class DecodeLoop {
   void take_answers() {
     uint64_t decoded = 0;
     for (size_t i = 0; i < rows_.size(); ++i) {
-      Stream& stream = *owners_[i];
+      DecodeStream& stream = *owners_[i];
       if (!stream.error.ok()) continue;
       if (const int layer = session_->range_error_layer(stream.slot); layer >= 0) {
         stream.error = corrupt("out-of-range activation in layer " + std::to_string(layer) +
@@ -175,7 +175,7 @@ class DecodeLoop {
     if (decoded) feed_.progress(decoded);
   }
 
-  Status take_symbol(Stream& stream, Symbol symbol) {
+  Status take_symbol(DecodeStream& stream, Symbol symbol) {
     const ByteView bytes = symbol < 0 ? ByteView() : job_.engine->tokenizer().bytes_of(symbol);
     if (bytes.empty()) return corrupt("the payload names a token that no text yields");
     stream.text.insert(stream.text.end(), bytes.begin(), bytes.end());
@@ -217,11 +217,11 @@ class DecodeLoop {
   std::unique_ptr<Session> session_;  // made for the first frame that needs it
   std::optional<SymbolCoders> coders_;  // with the session
   size_t most_streams_ = 1;
-  std::list<Stream> streams_;
+  std::list<DecodeStream> streams_;
   std::vector<int> free_;
   Ask ask_ = Ask::search;  // of the rows in hand
   std::vector<Row> rows_;
-  std::vector<Stream*> owners_;  // by row
+  std::vector<DecodeStream*> owners_;  // by row
 };
 
 }  // namespace

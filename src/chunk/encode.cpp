@@ -14,7 +14,7 @@ namespace llmc {
 namespace {
 
 // A chunk on its way through a slot of the session.
-struct Stream {
+struct EncodeStream {
   int slot = 0;
   ChunkItem item;
   std::vector<Symbol> symbols;
@@ -43,7 +43,7 @@ class EncodeLoop {
         return {};  // nothing held, nothing to come
       }
       if (Status status = session_->feed(rows_, ask_); !status.ok()) {
-        for (const Stream& stream : streams_) feed_.finished(stream.item.ticket, status.with(chunk_name(stream.item)));
+        for (const EncodeStream& stream : streams_) feed_.finished(stream.item.ticket, status.with(chunk_name(stream.item)));
         return status;
       }
       code_rows();
@@ -57,13 +57,13 @@ class EncodeLoop {
   void fill_rows() {
     rows_.clear();
     owners_.clear();
-    for (Stream& stream : streams_) add_rows(stream);
+    for (EncodeStream& stream : streams_) add_rows(stream);
     while (rows_room() > 0 && take_item()) add_rows(streams_.back());
   }
 
   size_t rows_room() const { return session_ ? session_->max_rows() - rows_.size() : 1; }
 
-  void add_rows(Stream& stream) {
+  void add_rows(EncodeStream& stream) {
     if (stream.cursor.window_is_full()) {
       stream.cursor.next_window();
       session_->reset(stream.slot);
@@ -97,7 +97,7 @@ class EncodeLoop {
         finish(item, std::nullopt);
         continue;
       }
-      Stream stream{0, std::move(item), {}, WindowCursor(job_.window, job_.carry), nullptr};
+      EncodeStream stream{0, std::move(item), {}, WindowCursor(job_.window, job_.carry), nullptr};
       job_.engine->tokenizer().encode(stream.item.bytes, &stream.symbols);
       stream.encoder = coders_->make_encoder(job_.codec, stream.item.bytes.size());
       ask_ = stream.encoder->ask();
@@ -113,7 +113,7 @@ class EncodeLoop {
   void code_rows() {
     uint64_t coded = 0;
     for (size_t i = 0; i < rows_.size(); ++i) {
-      Stream& stream = *owners_[i];
+      EncodeStream& stream = *owners_[i];
       if (stream.given_up) continue;
       if (const int layer = session_->range_error_layer(stream.slot); layer >= 0) {
         log::warn("{}: out-of-range activation in layer {}; the chunk is coded without the model",
@@ -159,10 +159,10 @@ class EncodeLoop {
   std::unique_ptr<Session> session_;
   std::optional<SymbolCoders> coders_;  // with the session
   Ask ask_ = Ask::intervals;
-  std::list<Stream> streams_;  // oldest first
+  std::list<EncodeStream> streams_;  // oldest first
   std::vector<int> free_;
   std::vector<Row> rows_;
-  std::vector<Stream*> owners_;  // by row
+  std::vector<EncodeStream*> owners_;  // by row
 };
 
 }  // namespace

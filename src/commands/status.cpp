@@ -15,20 +15,20 @@ using nlohmann::ordered_json;
 
 namespace {
 
-struct Run {
+struct MissingRun {
   uint32_t shard = 0, first = 0, last = 0;  // chunks, inclusive
 };
 
-struct Progress {
+struct Committed {
   uint64_t shards = 0, committed = 0;     // shards
   uint64_t chunks = 0, spooled = 0, left = 0;  // chunks: of the plan, in the spool, not yet coded
   uint64_t text_bytes = 0;
-  std::vector<Run> missing;
+  std::vector<MissingRun> missing;
 };
 
 // What the plan wants, less what stands in shards and spool.
-Result<Progress> look(const SetPaths& paths, const Plan& plan) {
-  Progress p;
+Result<Committed> look(const SetPaths& paths, const Plan& plan) {
+  Committed p;
   p.shards = plan.shards().size();
   p.chunks = plan.chunks();
   p.text_bytes = plan.text_size();
@@ -92,12 +92,12 @@ Status run_status(Context& context, const Words& words) {
   const std::string state = held ? "in work" : begun && fs::exists(paths.plan, error) ? "interrupted" : finished ? "finished" : "begun";
   out["state"] = state;
   std::printf("%s", set.get<bool>("json") ? "" : (name + ": " + state + "\n").c_str());
-  Progress p;
+  Committed p;
   const auto plan = Plan::load(paths.plan);
   if (plan.ok()) {
     LLMC_ASSIGN(p, look(paths, *plan));
     ordered_json missing = ordered_json::array();
-    for (const Run& run : p.missing) missing.push_back({{"shard", run.shard}, {"first", run.first}, {"last", run.last}});
+    for (const MissingRun& run : p.missing) missing.push_back({{"shard", run.shard}, {"first", run.first}, {"last", run.last}});
     out["shards"] = p.shards;
     out["shards_committed"] = p.committed;
     out["chunks"] = p.chunks;
@@ -117,7 +117,7 @@ Status run_status(Context& context, const Words& words) {
     std::printf("missing: %llu of %llu chunks", static_cast<unsigned long long>(p.left), static_cast<unsigned long long>(p.chunks));
     constexpr size_t shown = 10;
     for (size_t i = 0; i < std::min(shown, p.missing.size()); ++i) {
-      const Run& run = p.missing[i];
+      const MissingRun& run = p.missing[i];
       std::printf("%sshard %u chunk%s %u%s", i ? ", " : ": ", run.shard, run.first == run.last ? "" : "s", run.first,
                   run.first == run.last ? "" : ("-" + std::to_string(run.last)).c_str());
     }

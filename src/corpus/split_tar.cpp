@@ -15,7 +15,7 @@ constexpr uint64_t kMaxSize = uint64_t{1} << 62;
 constexpr uint64_t kMaxExtension = uint64_t{1} << 20;
 using Block = std::array<uint8_t, kBlock>;
 
-Status damaged(uint64_t at, const char* what) {
+Status bad_tar(uint64_t at, const char* what) {
   return {Code::corrupt, std::string(what) + " (header at byte " + std::to_string(at) + ")"};
 }
 
@@ -113,10 +113,10 @@ Status skip_padding(PlainSource& source, uint64_t size) {
 }
 
 Result<std::string> read_extension(PlainSource& source, uint64_t at, uint64_t size) {
-  if (size > kMaxExtension) return damaged(at, "a name or pax header is longer than 1 MiB");
+  if (size > kMaxExtension) return bad_tar(at, "a name or pax header is longer than 1 MiB");
   std::string data(static_cast<size_t>(size), '\0');
   LLMC_ASSIGN(const size_t n, source.read({reinterpret_cast<uint8_t*>(data.data()), data.size()}));
-  if (n < data.size()) return damaged(at, "it ends inside a pax header or long name");
+  if (n < data.size()) return bad_tar(at, "it ends inside a pax header or long name");
   LLMC_TRY(skip_padding(source, size));
   return data;
 }
@@ -136,20 +136,20 @@ Result<Records> split_tar(PlainSource& source) {
     const uint64_t at = source.position();
     Block block;
     LLMC_ASSIGN(const size_t n, source.read(block));
-    if (n != 0 && n < kBlock) return damaged(at, "it ends inside a header");
+    if (n != 0 && n < kBlock) return bad_tar(at, "it ends inside a header");
     const bool end = n == 0 || std::all_of(block.begin(), block.end(), [](uint8_t b) { return b == 0; });
-    if (end && pending) return damaged(at, "it ends behind a pax header or long name");
+    if (end && pending) return bad_tar(at, "it ends behind a pax header or long name");
     if (end) return out.take();
-    if (!checksum_fits(block)) return damaged(at, "a header has a wrong checksum");
+    if (!checksum_fits(block)) return bad_tar(at, "a header has a wrong checksum");
     const auto stored_size = number(ByteView(block).subspan(124, 12));
-    if (!stored_size) return damaged(at, "a header has no valid size");
+    if (!stored_size) return bad_tar(at, "a header has no valid size");
 
     const char type = static_cast<char>(block[156]);
     if (type == 'x' || type == 'g' || type == 'L' || type == 'K') {
       LLMC_ASSIGN(std::string data, read_extension(source, at, *stored_size));
       if (type == 'L') long_name = std::string(text(as_bytes(data)));
       if ((type == 'x' || type == 'g') && !parse_pax(data, type == 'x' ? &local : &global)) {
-        return damaged(at, "a pax header is damaged");
+        return bad_tar(at, "a pax header is damaged");
       }
       pending = type != 'g';
       continue;
@@ -164,17 +164,17 @@ Result<Records> split_tar(PlainSource& source) {
     long_name.reset();
     pending = false;
 
-    if (sparse) return damaged(at, "it has sparse members");
-    if (type == 'M') return damaged(at, "it is one volume of several");
+    if (sparse) return bad_tar(at, "it has sparse members");
+    if (type == 'M') return bad_tar(at, "it is one volume of several");
     if (type >= '1' && type <= '6') {
       // Writers and readers disagree whether data follows here.
-      if (size != 0) return damaged(at, "a link, folder or device has a size");
+      if (size != 0) return bad_tar(at, "a link, folder or device has a size");
       continue;
     }
     const bool file = (type == '0' || type == '\0' || type == '7') && !name.ends_with('/');
     const uint64_t data = source.position();
     auto skipped = source.skip(size);
-    if (skipped.code() == Code::corrupt) return damaged(at, "it ends inside a member");
+    if (skipped.code() == Code::corrupt) return bad_tar(at, "it ends inside a member");
     LLMC_TRY(skipped);
     LLMC_TRY(skip_padding(source, size));
     if (file) out.add({data, size, std::move(name), 0});

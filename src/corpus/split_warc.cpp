@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMaxHeader = size_t{1} << 20;
 
-Status damaged(uint64_t at, const char* what) {
+Status bad_warc(uint64_t at, const char* what) {
   return {Code::corrupt, std::string(what) + " (record at byte " + std::to_string(at) + ")"};
 }
 
@@ -105,7 +105,7 @@ Result<Records> split_warc(PlainSource& source) {
     size_t room = kMaxHeader;
     auto line = in.line(room);
     if (first != 'W' || (line.ok() && !version_line(*line)))
-      return damaged(start, "a record does not begin with WARC/ and a version");
+      return bad_warc(start, "a record does not begin with WARC/ and a version");
     std::vector<std::string> fields;
     for (;;) {
       if (line.ok()) {
@@ -113,7 +113,7 @@ Result<Records> split_warc(PlainSource& source) {
         line = in.line(room);
       }
       if (!line.ok()) {
-        return line.status().code() == Code::corrupt ? damaged(start, line.status().message().c_str()) : line.status();
+        return line.status().code() == Code::corrupt ? bad_warc(start, line.status().message().c_str()) : line.status();
       }
       if (line->empty()) break;
       if (((*line)[0] == ' ' || (*line)[0] == '\t') && !fields.empty()) {
@@ -136,13 +136,13 @@ Result<Records> split_warc(PlainSource& source) {
       const bool digits = !value.empty() && value.size() <= 18 &&
                           std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
       for (const char c : value) n = digits ? n * 10 + static_cast<uint64_t>(c - '0') : 0;
-      if (!digits || (length && *length != n)) return damaged(start, "a record has no valid Content-Length");
+      if (!digits || (length && *length != n)) return bad_warc(start, "a record has no valid Content-Length");
       length = n;
     }
-    if (!length) return damaged(start, "a record has no valid Content-Length");
+    if (!length) return bad_warc(start, "a record has no valid Content-Length");
 
     const Status skipped = in.skip(*length);
-    if (skipped.code() == Code::corrupt) return damaged(start, "it ends inside a record");
+    if (skipped.code() == Code::corrupt) return bad_warc(start, "it ends inside a record");
     LLMC_TRY(skipped);
     // Two CRLF by the standard; writers are known for none, one, three and for LF alone.
     for (;;) {

@@ -13,7 +13,7 @@ constexpr size_t kEndBytes = 22, kLocatorBytes = 20, kEnd64Bytes = 56, kLocalByt
 // About ten million members.
 constexpr uint64_t kMaxDirectory = uint64_t{1} << 30;
 
-Status damaged(const std::string& what) { return {Code::corrupt, what}; }
+Status bad_zip(const std::string& what) { return {Code::corrupt, what}; }
 
 struct Directory {
   uint64_t offset = 0, size = 0, count = 0;
@@ -21,7 +21,7 @@ struct Directory {
 
 // The end record is the last thing in the file but for its own comment, whose length must fit exactly.
 Result<Directory> find_directory(const File& file, uint64_t size) {
-  if (size < kEndBytes) return damaged("it is too short");
+  if (size < kEndBytes) return bad_zip("it is too short");
   const uint64_t tail_size = std::min<uint64_t>(size, kEndBytes + 0xFFFF);
   Bytes tail(static_cast<size_t>(tail_size));
   LLMC_TRY(file.read_at(size - tail_size, tail));
@@ -47,14 +47,14 @@ Result<Directory> find_directory(const File& file, uint64_t size) {
       const uint64_t end64 = l.u64();
       const uint32_t disks = l.u32();
       if (found64 && wants64) {
-        if (end_disk != 0 || disks > 1) return damaged("it is one part of several");
+        if (end_disk != 0 || disks > 1) return bad_zip("it is one part of several");
         if (end < kLocatorBytes + kEnd64Bytes || end64 > end - kLocatorBytes - kEnd64Bytes) {
-          return damaged("its zip64 end record is outside of the file");
+          return bad_zip("its zip64 end record is outside of the file");
         }
         Bytes record(kEnd64Bytes);
         LLMC_TRY(file.read_at(end64, record));
         ByteReader r(record);
-        if (r.u32() != kEnd64) return damaged("its zip64 end record is damaged");
+        if (r.u32() != kEnd64) return bad_zip("its zip64 end record is damaged");
         r.bytes(8 + 2 + 2);  // size of the record, versions
         const uint32_t disk64 = r.u32(), directory_disk64 = r.u32();
         const uint64_t here64 = r.u64();
@@ -62,19 +62,19 @@ Result<Directory> find_directory(const File& file, uint64_t size) {
         directory.size = r.u64();
         directory.offset = r.u64();
         if (disk64 != 0 || directory_disk64 != 0 || here64 != directory.count)
-          return damaged("it is one part of several");
+          return bad_zip("it is one part of several");
         end = end64;
       }
     }
     if (!(found64 && wants64) && (disk != 0 || directory_disk != 0 || here != count)) {
-      return damaged("it is one part of several");
+      return bad_zip("it is one part of several");
     }
     if (directory.offset > end || directory.size > end - directory.offset) {
-      return damaged("its directory is outside of the file");
+      return bad_zip("its directory is outside of the file");
     }
     return directory;
   }
-  return damaged("it has no end record");
+  return bad_zip("it has no end record");
 }
 
 // The zip64 extra field replaces, in this order, the values that do not fit their 32 bits.
@@ -102,14 +102,14 @@ Result<Records> split_zip(PlainSource& source) {
   const File& file = source.file();
   LLMC_ASSIGN(const uint64_t size, file.size());
   LLMC_ASSIGN(const Directory directory, find_directory(file, size));
-  if (directory.size > kMaxDirectory) return damaged("its directory is larger than 1 GiB");
+  if (directory.size > kMaxDirectory) return bad_zip("its directory is larger than 1 GiB");
   Bytes packed(static_cast<size_t>(directory.size));
   LLMC_TRY(file.read_at(directory.offset, packed));
 
   std::vector<Record> members;
   ByteReader in(packed);
   for (uint64_t i = 0; i < directory.count; ++i) {
-    if (in.u32() != kCentral) return damaged("its directory is damaged at member " + std::to_string(i));
+    if (in.u32() != kCentral) return bad_zip("its directory is damaged at member " + std::to_string(i));
     in.bytes(4);  // versions
     const uint16_t flags = in.u16(), method = in.u16();
     in.bytes(8);  // time, date, CRC-32
@@ -121,12 +121,12 @@ Result<Records> split_zip(PlainSource& source) {
     const ByteView extra = in.bytes(extra_size);
     in.bytes(comment_size);
     if (!in.ok() || !apply_zip64(extra, &plain, &stored, &offset)) {
-      return damaged("its directory is damaged at member " + std::to_string(i));
+      return bad_zip("its directory is damaged at member " + std::to_string(i));
     }
 
     // Only the local header says where the data begins.
     if (offset > directory.offset || directory.offset - offset < kLocalBytes) {
-      return damaged("member " + std::to_string(i) + " is outside of the file");
+      return bad_zip("member " + std::to_string(i) + " is outside of the file");
     }
     Bytes local(kLocalBytes);
     LLMC_TRY(file.read_at(offset, local));
@@ -134,9 +134,9 @@ Result<Records> split_zip(PlainSource& source) {
     const uint32_t signature = l.u32();
     l.bytes(22);
     const uint64_t header = kLocalBytes + l.u16() + uint64_t{l.u16()};
-    if (signature != kLocal) return damaged("member " + std::to_string(i) + " has no local header");
+    if (signature != kLocal) return bad_zip("member " + std::to_string(i) + " has no local header");
     if (header > directory.offset - offset || stored > directory.offset - offset - header) {
-      return damaged("member " + std::to_string(i) + " is outside of the file");
+      return bad_zip("member " + std::to_string(i) + " is outside of the file");
     }
     if (name.ends_with('/') && stored == 0) continue;
     const bool opaque = (flags & 1) != 0 || method >= zip_opaque;
@@ -149,7 +149,7 @@ Result<Records> split_zip(PlainSource& source) {
   RecordWriter out(RecordKind::zip);
   uint64_t end = 0;
   for (const Record& member : members) {
-    if (member.offset < end) return damaged("its members overlap");
+    if (member.offset < end) return bad_zip("its members overlap");
     end = member.offset + member.length;
     out.add(member);
   }

@@ -13,6 +13,7 @@
 #include "exact/kernels.h"
 #include "model/import_plan.h"
 #include "model/json_field.h"
+#include "model/model_error.h"
 #include "model/model_writer.h"
 #include "model/trial.h"
 #include "tokens/unicode.h"
@@ -25,8 +26,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr uint64_t kFloatsAtOnce = 4u << 20;
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 std::string float_bits(float value) { return fmt::format("{:08x}", std::bit_cast<uint32_t>(value)); }
 

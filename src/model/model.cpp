@@ -8,14 +8,13 @@
 
 #include "base/file.h"
 #include "model/json_field.h"
+#include "model/model_error.h"
 #include "model/safetensors.h"
 #include "tokens/unicode.h"
 
 namespace llmc {
 
 namespace {
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 constexpr float kMinScale = 0x1p-40f;
 constexpr float kMaxScale = 0x1p20f;

@@ -6,13 +6,12 @@
 
 #include "exact/kernels.h"
 #include "model/import_plan.h"
+#include "model/model_error.h"
 #include "tokens/convert.h"
 
 namespace llmc {
 
 namespace {
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 // The keys under "ARCHITECTURE." that are understood; any other may ask for another computation.
 const std::set<std::string> kKnownKeys = {"block_count",

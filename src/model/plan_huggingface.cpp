@@ -7,6 +7,7 @@
 #include "exact/kernels.h"
 #include "model/import_plan.h"
 #include "model/json_field.h"
+#include "model/model_error.h"
 #include "tokens/convert.h"
 
 namespace llmc {
@@ -18,8 +19,6 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxConfig = 16u << 20;
 constexpr int kMaxPositions = 1 << 24;  // that a checkpoint may claim
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 // One config.json with the questions that all families ask.
 class Config {

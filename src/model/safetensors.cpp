@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "model/model_error.h"
+
 namespace llmc {
 
 namespace {
@@ -149,8 +151,6 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string key_;
   bool has_key_ = false;
 };
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 }  // namespace
 

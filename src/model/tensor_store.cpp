@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "model/json_field.h"
+#include "model/model_error.h"
 #include "model/safetensors.h"
 
 namespace llmc {
@@ -15,8 +16,6 @@ namespace {
 
 constexpr uint64_t kMaxIndex = 64u << 20;
 constexpr uint64_t kReadAtOnce = 4u << 20;
-
-Status bad(std::string message) { return {Code::model, std::move(message)}; }
 
 const BlockFormat* format_of(DType type) {
   return type == DType::f32    ? &kFormatF32

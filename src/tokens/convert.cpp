@@ -15,11 +15,11 @@ namespace llmc {
 
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 constexpr uint64_t kMaxFile = kMaxTokenizerJson;
 
-Status bad(const std::string& what) { return {Code::model, what}; }
+Status wrong(const std::string& what) { return {Code::model, what}; }
 
 // GPT-2's character for each byte, as UTF-8.
 const std::vector<std::string>& alphabet() {
@@ -49,13 +49,13 @@ std::string spelled(std::string_view bytes) {
   return out;
 }
 
-json byte_level(bool use_regex) {
+ordered_json byte_level(bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-json pre_tokenizer(Pattern pattern, bool digits) {
+ordered_json pre_tokenizer(Pattern pattern, bool digits) {
   if (pattern == Pattern::gpt2 && !digits) return byte_level(true);
-  json first = {{"type", "Digits"}, {"individual_digits", true}};
+  ordered_json first = {{"type", "Digits"}, {"individual_digits", true}};
   if (pattern != Pattern::gpt2) {
     const std::string numbers = pattern == Pattern::gpt4 ? "\\p{N}{1,3}" : "\\p{N}";
     const std::string regex = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" + numbers +
@@ -68,8 +68,8 @@ json pre_tokenizer(Pattern pattern, bool digits) {
 struct Parts {
   std::vector<std::string> tokens;  // by id
   std::vector<bool> special;        // by id: never text
-  json merges = json::array();
-  json pre;
+  ordered_json merges = ordered_json::array();
+  ordered_json pre;
   bool characters = false;  // SentencePiece's kind
   bool ranks_by_token = false;
   bool ignore_merges = false;
@@ -77,48 +77,48 @@ struct Parts {
 
 Result<Bytes> write(const Parts& parts) {
   if (parts.tokens.empty() || parts.tokens.size() > static_cast<size_t>(kMaxVocab)) {
-    return bad("the vocabulary is empty or larger than 1048576 tokens");
+    return wrong("the vocabulary is empty or larger than 1048576 tokens");
   }
-  json added = json::array(), vocab = json::object();
+  ordered_json added = ordered_json::array(), vocab = ordered_json::object();
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
     const std::string& token = parts.tokens[id];
     if (token.empty()) continue;  // a gap
-    if (!vocab.emplace(token, id).second) return bad("the vocabulary has a token twice");
+    if (!vocab.emplace(token, id).second) return wrong("the vocabulary has a token twice");
     if (!parts.special[id]) continue;
     added.push_back({{"id", id}, {"content", token}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
                      {"normalized", false}, {"special", true}});
   }
-  json model = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
+  ordered_json model = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
                 {"end_of_word_suffix", nullptr}, {"fuse_unk", parts.characters}, {"byte_fallback", parts.characters},
                 {"ignore_merges", parts.ignore_merges}};
   if (parts.ranks_by_token) model["ranks_by_token"] = true;
   model["vocab"] = std::move(vocab);
   model["merges"] = parts.merges;
-  json normalizer, decoder = byte_level(true);
+  ordered_json normalizer, decoder = byte_level(true);
   if (parts.characters) {
     normalizer = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}};
-    const json replace = {{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}};
+    const ordered_json replace = {{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}};
     decoder = {{"type", "Sequence"}, {"decoders", {replace, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}}}};
   }
-  const json all = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added},
+  const ordered_json all = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added},
                     {"normalizer", normalizer}, {"pre_tokenizer", parts.pre}, {"post_processor", nullptr},
                     {"decoder", decoder}, {"model", model}};
   try {
     const std::string text = all.dump();
     return Bytes(text.begin(), text.end());
-  } catch (const json::exception&) {
-    return bad("a token of the vocabulary is not UTF-8");
+  } catch (const ordered_json::exception&) {
+    return wrong("a token of the vocabulary is not UTF-8");
   }
 }
 
 // All pairs of tokens that join to a token, those of the best token first. `best`: ids by rank; `cuts` gives the
 // places where a token may be cut, `spell` how it is written in the file.
 template <class Cuts, class Spell>
-json pairs_by_rank(const std::vector<std::string>& tokens, const std::vector<int32_t>& best, const Cuts& cuts,
+ordered_json pairs_by_rank(const std::vector<std::string>& tokens, const std::vector<int32_t>& best, const Cuts& cuts,
                    const Spell& spell) {
   std::unordered_map<std::string_view, int32_t> rank;
   for (size_t r = 0; r < best.size(); ++r) rank.emplace(tokens[best[r]], static_cast<int32_t>(r));
-  json merges = json::array();
+  ordered_json merges = ordered_json::array();
   for (const int32_t id : best) {
     const std::string_view token = tokens[id];
     struct Pair {
@@ -158,12 +158,12 @@ Result<Bytes> write_pieces(std::vector<std::string> tokens, const std::vector<in
   parts.special.resize(parts.tokens.size());
   std::vector<int32_t> best;
   for (size_t id = 0; id < parts.tokens.size(); ++id) {
-    if (parts.tokens[id].size() > kMaxTokenBytes) return bad("the vocabulary has a token of more than 1024 bytes");
-    if (types[id] == 5) return bad("the vocabulary has an unused piece, which is not supported");
+    if (parts.tokens[id].size() > kMaxTokenBytes) return wrong("the vocabulary has a token of more than 1024 bytes");
+    if (types[id] == 5) return wrong("the vocabulary has an unused piece, which is not supported");
     if (types[id] == 2 || types[id] == 3 || types[id] == 4) {
       parts.special[id] = true;
     } else if (types[id] == 1) {
-      if (!std::isfinite(scores[id])) return bad("the vocabulary has a score that is no number");
+      if (!std::isfinite(scores[id])) return wrong("the vocabulary has a score that is no number");
       best.push_back(static_cast<int32_t>(id));
     }
   }
@@ -250,11 +250,11 @@ bool from_base64(std::string_view text, std::string* out) {
 
 Result<Bytes> tokenizer_json_of_gpt2(ByteView vocab, ByteView merges) {
   Parts parts;
-  const json parsed = json::parse(vocab.begin(), vocab.end(), nullptr, false);
-  if (!parsed.is_object()) return bad("vocab.json is not a JSON object");
+  const ordered_json parsed = ordered_json::parse(vocab.begin(), vocab.end(), nullptr, false);
+  if (!parsed.is_object()) return wrong("vocab.json is not a JSON object");
   for (const auto& [token, id] : parsed.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(kMaxVocab)) {
-      return bad("vocab.json gives a token something that is no id");
+      return wrong("vocab.json gives a token something that is no id");
     }
     const auto place = id.get<size_t>();
     if (place >= parts.tokens.size()) parts.tokens.resize(place + 1);
@@ -284,13 +284,13 @@ Result<Bytes> tokenizer_json_of_tiktoken(ByteView file, Pattern pattern, int spe
       return c >= '0' && c <= '9';
     });
     if (!number || !from_base64(std::string_view(line).substr(0, space), &bytes) || bytes.empty()) {
-      return bad("a line of the tiktoken file is not a token in base64 and its rank");
+      return wrong("a line of the tiktoken file is not a token in base64 and its rank");
     }
-    if (bytes.size() > kMaxTokenBytes) return bad("the tiktoken file has a token of more than 1024 bytes");
+    if (bytes.size() > kMaxTokenBytes) return wrong("the tiktoken file has a token of more than 1024 bytes");
     const auto rank = static_cast<size_t>(std::stoul(std::string(digits)));
-    if (rank >= static_cast<size_t>(kMaxVocab)) return bad("the tiktoken file has a rank above 1048575");
+    if (rank >= static_cast<size_t>(kMaxVocab)) return wrong("the tiktoken file has a rank above 1048575");
     if (rank >= parts.tokens.size()) parts.tokens.resize(rank + 1);
-    if (!parts.tokens[rank].empty()) return bad("the tiktoken file has a rank twice");
+    if (!parts.tokens[rank].empty()) return wrong("the tiktoken file has a rank twice");
     parts.tokens[rank] = bytes;
   }
   std::vector<int32_t> best;
@@ -334,7 +334,7 @@ Result<Bytes> tokenizer_json_of_sentencepiece(ByteView file) {
         if (part.field == 2) score = std::bit_cast<float>(static_cast<uint32_t>(part.number));
         if (part.field == 3) type = static_cast<int64_t>(part.number);
       }
-      if (tokens.size() >= static_cast<size_t>(kMaxVocab)) return bad("tokenizer.model has more than 1048576 pieces");
+      if (tokens.size() >= static_cast<size_t>(kMaxVocab)) return wrong("tokenizer.model has more than 1048576 pieces");
       tokens.push_back(std::move(token));
       types.push_back(type);
       scores.push_back(static_cast<double>(score));
@@ -349,25 +349,25 @@ Result<Bytes> tokenizer_json_of_sentencepiece(ByteView file) {
         if (part.field == 5) escapes = part.number != 0;
       }
     }
-    if (part.failed()) return bad("tokenizer.model is damaged");
+    if (part.failed()) return wrong("tokenizer.model is damaged");
   }
-  if (model.failed() || tokens.empty()) return bad("tokenizer.model is no SentencePiece model");
-  if (model_type != 2) return bad("tokenizer.model is not of type BPE, which is the only one supported");
-  if (charsmap) return bad("tokenizer.model normalises characters (precompiled_charsmap), which is not supported");
-  if (removes) return bad("tokenizer.model removes spaces (remove_extra_whitespaces), which is not supported");
-  if (!escapes) return bad("tokenizer.model does not mark spaces (escape_whitespaces), which is not supported");
+  if (model.failed() || tokens.empty()) return wrong("tokenizer.model is no SentencePiece model");
+  if (model_type != 2) return wrong("tokenizer.model is not of type BPE, which is the only one supported");
+  if (charsmap) return wrong("tokenizer.model normalises characters (precompiled_charsmap), which is not supported");
+  if (removes) return wrong("tokenizer.model removes spaces (remove_extra_whitespaces), which is not supported");
+  if (!escapes) return wrong("tokenizer.model does not mark spaces (escape_whitespaces), which is not supported");
   return write_pieces(std::move(tokens), types, scores);
 }
 
 Result<Bytes> tokenizer_json_of_gguf(const GgufVocabulary& in) {
   const size_t count = in.tokens.size();
-  if (count == 0 || in.types.size() != count) return bad("tokenizer.ggml.tokens and .token_type do not fit together");
+  if (count == 0 || in.types.size() != count) return wrong("tokenizer.ggml.tokens and .token_type do not fit together");
   if (in.model == "llama") {
-    if (in.scores.size() != count) return bad("tokenizer.ggml.scores does not list every token");
+    if (in.scores.size() != count) return wrong("tokenizer.ggml.scores does not list every token");
     return write_pieces(in.tokens, in.types, in.scores);
   }
   if (in.model != "gpt2") {
-    return bad("tokenizer.ggml.model is " + in.model.substr(0, 40) + ", which is not supported; gpt2 and llama are");
+    return wrong("tokenizer.ggml.model is " + in.model.substr(0, 40) + ", which is not supported; gpt2 and llama are");
   }
   static const std::map<std::string, std::pair<Pattern, bool>> kPatterns = {
       {"gpt-2", {Pattern::gpt2, false}},    {"olmo", {Pattern::gpt2, false}},      {"smollm", {Pattern::gpt2, true}},
@@ -375,7 +375,7 @@ Result<Bytes> tokenizer_json_of_gguf(const GgufVocabulary& in) {
       {"llama3", {Pattern::gpt4, false}},   {"llama-v3", {Pattern::gpt4, false}},  {"qwen2", {Pattern::qwen, false}}};
   const auto pattern = kPatterns.find(in.pre);
   if (pattern == kPatterns.end()) {
-    return bad("tokenizer.ggml.pre is " + (in.pre.empty() ? "missing" : in.pre.substr(0, 40)) +
+    return wrong("tokenizer.ggml.pre is " + (in.pre.empty() ? "missing" : in.pre.substr(0, 40)) +
                ", which is not supported");
   }
   Parts parts;
