@@ -22,6 +22,7 @@ namespace {
 
 // Start-up reads and checks models, on a cold file system too.
 constexpr auto setup_deadline = std::chrono::minutes(20);
+constexpr size_t weights_piece = size_t{64} << 20;
 
 Bytes pack_status(const Status& status) {
   ByteWriter out;
@@ -44,6 +45,7 @@ Bytes pack_setup(const JobSetup& setup) {
   out.string(as_text(parameters));
   out.bytes(setup.model);
   out.string(setup.model_name);
+  out.u64(setup.weights);
   return out.take();
 }
 
@@ -54,6 +56,7 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
   LLMC_ASSIGN(setup.parameters, CodecParameters::parse(as_bytes(in.string())));
   const ByteView digest = in.bytes(setup.model.size());
   setup.model_name = in.string();
+  setup.weights = in.u64();
   if (!in.done()) return Status(Code::failure, "a start-up message is damaged");
   std::copy(digest.begin(), digest.end(), setup.model.begin());
   return setup;
@@ -68,10 +71,36 @@ void end_if_hanging(const Status& status, bool clean, const std::function<void()
   abort_job(exit_code(status.ok() ? Code::failure : status.code()));
 }
 
+// The model file in pieces, so that rank 0 never holds it twice. Collective; every rank comes here or none.
+Status send_weights(Comm& comm, ByteView file) {
+  for (size_t at = 0; at < file.size(); at += weights_piece) {
+    const ByteView part = file.subspan(at, std::min(weights_piece, file.size() - at));
+    Bytes piece(part.begin(), part.end());
+    LLMC_TRY(comm.broadcast(0, &piece, setup_deadline));
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const Model>> receive_weights(Comm& comm, const JobSetup& setup) {
+  auto file = std::make_shared<Bytes>();
+  file->reserve(setup.weights);
+  while (file->size() < setup.weights) {
+    Bytes piece;
+    LLMC_TRY(comm.broadcast(0, &piece, setup_deadline));
+    if (piece.empty()) return Status(Code::failure, "a start-up message is damaged");
+    file->insert(file->end(), piece.begin(), piece.end());
+  }
+  LLMC_ASSIGN(std::shared_ptr<const Model> model, Model::from_bytes(*file, file));
+  if (model->digest() == setup.model) return model;
+  return Status(Code::model, "the model file came from rank 0 with sha256 " + to_hex(model->digest()) + " instead of " +
+                                 to_hex(setup.model));
+}
+
 // The coordinator's side: every worker hears what is to be done and says whether it can, then all hear whether all can.
-Status agree(Context& context, const JobSetup& setup, std::vector<std::string>* names) {
+Status agree(Context& context, const JobSetup& setup, ByteView weights, std::vector<std::string>* names) {
   Bytes message = pack_setup(setup);
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
+  LLMC_TRY(send_weights(*context.comm, weights));
   LLMC_ASSIGN(const std::vector<Bytes> answers, context.comm->gather(0, pack_status({}), setup_deadline));
   Status verdict;
   for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
@@ -155,6 +184,8 @@ void tell(RunRecord& record, const CoordinatorReport& report, const Status& stat
 void add_compute_options(OptionSet& set) {
   set.group("Model and machine").add_options()
       ("model", po::value<std::string>()->value_name("FILE"), "model file; default: the embedded model")
+      ("weights-from", po::value<std::string>()->default_value("file")->value_name("HOW"),
+       "file: each rank reads the model file; mpi: rank 0 reads it and sends it to the others")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"),
        "auto, torch or native: the same bits from each; auto takes torch where it is built")
       ("device", po::value<std::string>()->default_value("auto")->value_name("NAME"),
@@ -175,6 +206,9 @@ void add_compute_options(OptionSet& set) {
 Result<ComputeOptions> compute_options(const OptionSet& set) {
   ComputeOptions options;
   if (set.given("model")) options.model = set.get<std::string>("model");
+  const std::string weights = set.get<std::string>("weights-from");
+  if (weights != "file" && weights != "mpi") return Status(Code::usage, "--weights-from is file or mpi, not '" + weights + "'");
+  options.send_weights = weights == "mpi" && !options.model.empty();  // the embedded model is on every rank
   options.engine = set.get<std::string>("engine");
   options.device = set.get<std::string>("device");
   options.threads = set.get<int>("threads");
@@ -285,7 +319,13 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
     end_if_hanging(status, report.clean, options.before_abort);
     return status;
   }
-  LLMC_TRY(agree(context, setup, names));
+  JobSetup told = setup;
+  ByteView weights;
+  if (options.send_weights && setup.needs_model()) {
+    weights = model->bytes();
+    told.weights = weights.size();
+  }
+  LLMC_TRY(agree(context, told, weights, names));
   record.set_names(*names);
   status = coordinate(*context.comm, work, coordinator, &report);
   tell(record, report, status, tables);
@@ -302,7 +342,9 @@ Status run_worker(Context& context, const ComputeOptions& options) {
   const Status ready = [&]() -> Status {
     LLMC_ASSIGN(const JobSetup setup, unpack_setup(message));
     std::shared_ptr<const Model> model;
-    if (setup.needs_model()) {
+    if (setup.weights > 0) {
+      LLMC_ASSIGN(model, receive_weights(*context.comm, setup));
+    } else if (setup.needs_model()) {
       LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
     }
     LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement));

@@ -20,6 +20,7 @@ struct ComputeOptions {
   std::string model;   // path; empty: the embedded model
   std::string engine;  // auto, torch or native
   std::string device = "auto";  // as for choose_device
+  bool send_weights = false;  // rank 0 sends its model file to the others, which need none
   int threads = 0;     // compute threads of a rank; 0: its share of the cores
   int streams = 0;     // chunks in lock-step on a thread; 0: the default
   int progress_seconds = 60;
@@ -49,6 +50,7 @@ struct JobSetup {
   CodecParameters parameters;
   Digest model{};  // zeros: no model is needed
   std::string model_name;
+  uint64_t weights = 0;  // bytes of the model file that rank 0 sends next; 0: each rank opens its own
   bool needs_model() const { return model != Digest{}; }
 };
 

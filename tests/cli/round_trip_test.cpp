@@ -48,6 +48,24 @@ TEST(RoundTrip, ATreeIsTheSameForEveryNumberOfRanks) {
   }
 }
 
+TEST(RoundTrip, OneRankWithTheModelFileIsEnough) {
+  const TempDir dir;
+  spill(dir / "in.txt", cut("wiki.txt", 20000));
+  const std::string model = quoted(LLMC_SOURCE_DIR "/models/e0.safetensors");
+  const std::string verb = "compress " + (dir / "in.txt") + " -o " + (dir / "a.h5") + " --chunk 8K --threads 1 --model ";
+  const auto job = [&](const std::string& more) {  // rank 0 has the model file, ranks 1 and 2 have none
+    const std::string part = product() + " " + verb;
+    return shell("mpirun --oversubscribe -n 1 " + part + model + more + " : -n 2 " + part + (dir / "none") + more);
+  };
+  const Outcome without = job("");
+  EXPECT_EXIT_CODE(without, 12);
+  EXPECT_NE(without.err.find("rank 1"), std::string::npos) << without.err;
+  ASSERT_EXIT_CODE(job(" --weights-from mpi"), 0);
+  const std::string sent = slurp(dir / "a.h5");
+  ASSERT_EXIT_CODE(llmc(verb + model + " --force"), 0);
+  EXPECT_TRUE(slurp(dir / "a.h5") == sent);
+}
+
 TEST(RoundTrip, ThreadsStreamsAndEngineDoNotShow) {
   const TempDir dir;
   spill(dir / "in.txt", cut("wiki.txt", 60000));

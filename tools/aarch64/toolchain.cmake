@@ -1,0 +1,22 @@
+# aarch64 from Debian's cross compiler, with the libraries of an unpacked LLMC_SYSROOT (tools/aarch64/run.sh).
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES LLMC_SYSROOT)
+set(CMAKE_SYSROOT ${LLMC_SYSROOT})
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L ${LLMC_SYSROOT})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+# Nothing to ask: compiler wrappers of the sysroot do not run here.
+set(library ${LLMC_SYSROOT}/usr/lib/aarch64-linux-gnu)
+set(MPI_SKIP_COMPILER_WRAPPER ON CACHE BOOL "")
+set(MPI_ASSUME_NO_BUILTIN_MPI ON CACHE BOOL "")
+set(MPI_C_HEADER_DIR ${library}/openmpi/include CACHE PATH "")
+set(MPI_C_LIB_NAMES mpi CACHE STRING "")
+set(MPI_mpi_LIBRARY ${library}/openmpi/lib/libmpi.so CACHE FILEPATH "")
+# h5cc is a script that names its library without saying where it lies.
+set(HDF5_C_LIBRARY_hdf5 ${library}/libhdf5_serial.so CACHE FILEPATH "")
