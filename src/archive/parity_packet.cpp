@@ -8,7 +8,7 @@
 namespace llmc {
 namespace {
 
-constexpr size_t crc_offset = 12, crc_begin = 16;
+constexpr size_t packet_crc_at = 12, crc_begin = 16;
 
 uint32_t packet_crc(ByteView packet) { return crc32c(packet.subspan(crc_begin), crc32c(packet.subspan(8, 4))); }
 
@@ -44,12 +44,12 @@ Bytes ParityPacket::serialize(const ParityShape& shape, Type type, uint64_t numb
   out.bytes(payload);
   Bytes packet = out.take();
   const uint32_t crc = packet_crc(packet);
-  std::memcpy(packet.data() + crc_offset, &crc, sizeof crc);
+  std::memcpy(packet.data() + packet_crc_at, &crc, sizeof crc);
   return packet;
 }
 
 bool ParityPacket::crc_fits(ByteView packet) {
-  ByteReader in(packet.subspan(crc_offset, 4));
+  ByteReader in(packet.subspan(packet_crc_at, 4));
   return in.u32() == packet_crc(packet);
 }
 

@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string shown(const fs::path& path) { return printable(path.native()); }
-
 class Repairer {
  public:
   explicit Repairer(bool dry_run) : dry_run_(dry_run) {}
@@ -27,7 +25,7 @@ class Repairer {
     auto report = examine_parity(path, parity);
     if (!report.ok()) {
       if (report.status().code() != Code::missing && report.status().code() != Code::corrupt) return report.status();
-      const std::string what = shown(parity) + (report.status().code() == Code::missing ? ": missing" : ": unusable");
+      const std::string what = printable(parity.native()) + (report.status().code() == Code::missing ? ": missing" : ": unusable");
       if (rate <= 0 || !is_whole()) {
         result_.lost.push_back(what);
         return {};
@@ -37,19 +35,19 @@ class Repairer {
       return {};
     }
     if (!report->possible()) {
-      result_.lost.push_back(shown(path) + ": " + report->describe());
+      result_.lost.push_back(printable(path.native()) + ": " + report->describe());
       return {};
     }
     if (report->file_sound) {
       ++result_.sound;
     } else {
       LLMC_TRY(replace(path, [&](const fs::path& out) { return repair_file(path, parity, out).status(); }));
-      result_.repaired.push_back(shown(path) + ": " + report->describe());
+      result_.repaired.push_back(printable(path.native()) + ": " + report->describe());
     }
     if (report->parity_sound) return {};
     LLMC_ASSIGN(const ParityTable table, ParityTable::load(parity));
     LLMC_TRY(replace(parity, [&](const fs::path& out) { return rewrite_parity(path, table.shape, out).status(); }));
-    result_.repaired.push_back(shown(parity) + ": damaged, made anew");
+    result_.repaired.push_back(printable(parity.native()) + ": damaged, made anew");
     return {};
   }
   void lose(const std::string& what) { result_.lost.push_back(what); }
@@ -111,7 +109,7 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
     const ManifestShard* row = manifest.ok() ? &manifest->shards[i] : nullptr;
     if (!row || row->parity_bytes == 0) {
       if (!fs::exists(parity_path(shards[i]), error)) {
-        repairer.lose(shown(parity_path(shards[i])) + ": missing");
+        repairer.lose(printable(parity_path(shards[i]).native()) + ": missing");
         continue;
       }
     }
@@ -131,7 +129,7 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
   const bool set = type == fs::file_type::directory;
   const bool has_parity = fs::exists(parity_path(set ? path / manifest_name : path), error);
   if (type == fs::file_type::not_found && !has_parity) {
-    return Status(Code::missing, shown(path) + ": there is no such file or folder");
+    return Status(Code::missing, printable(path.native()) + ": there is no such file or folder");
   }
   Repairer repairer(dry_run);
   Lock lock;
@@ -144,7 +142,7 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
     if (error) return errno_status(error.value(), path);
   }
   if (!any) {
-    return Status(Code::failure, shown(path) + ": has no parity (it was made without --parity); extract gives what is "
+    return Status(Code::failure, printable(path.native()) + ": has no parity (it was made without --parity); extract gives what is "
                                                "whole, salvage what is left");
   }
   if (set) {
