@@ -15,9 +15,11 @@
 #include "chunk/codec.h"
 #include "chunk/fallback.h"
 #include "chunk/stub_engine.h"
+#include "commands/options.h"
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "plan/plan.h"
+#include "reader/archive_text.h"
 #include "tokens/tokenizer.h"
 
 namespace llmc::fuzz {
@@ -111,6 +113,71 @@ void index(ByteView input) {
   require(ShardIndex::parse(parsed->serialize(), block, "again").ok());
 }
 
+// An index as for index(), in a file whose checksums fit: what libllmc.so makes of its documents and records.
+void reader(ByteView input) {
+  ByteReader in(input);
+  const uint64_t frames = in.u64() % (1u << 16);
+  in.u64();
+  UserBlock block;
+  block.chunk_bytes = in.u32();
+  in.u32();
+  in.u32();
+  const ByteView plain = in.bytes(in.left());
+  const auto text = ShardIndex::text_bytes_of(plain);
+  if (!in.ok() || !text || block.chunk_bytes == 0) return;
+  const uint64_t chunks = (*text + block.chunk_bytes - 1) / block.chunk_bytes;
+  if (chunks > 1u << 20) return;
+  const Bytes stored = ShardIndex::pack(plain);
+  block.text_bytes = *text;
+  block.chunks = static_cast<uint32_t>(chunks);
+  block.index_offset = std::max<uint64_t>(frames, user_block_bytes);
+  block.index_bytes = stored.size();
+  block.index_plain_bytes = plain.size();
+  block.index = sha256(stored);
+  block.file_bytes = block.index_offset + stored.size();
+  Bytes file = block.serialize();
+  file.resize(block.index_offset);
+  file.insert(file.end(), stored.begin(), stored.end());
+  const MemoryFile memory(file);
+  const auto archive = ArchiveText::open(memory.path(), {"", 1, 1u << 20});
+  if (!archive.ok()) return;
+  for (uint64_t n = 0; n < std::min<uint64_t>((*archive)->documents(), 64); ++n) {
+    const auto document = (*archive)->document(n);
+    require(document.ok() && document->number == n);
+    require(document->begin <= *text && document->size <= *text - document->begin);
+    const auto found = (*archive)->find(document->first().entry.name);
+    require(found.ok() && *found && (*found)->number == n);
+    uint64_t records = 0;
+    const Status listed = (*archive)->records(*document, [&](const Record& record) {
+      ++records;
+      require(record.offset >= document->offset && record.offset - document->offset <= (1ull << 62));
+    });
+    require(!listed.ok() || records == document->records);
+    if (document->size > 1u << 20) continue;
+    Bytes out(document->size);
+    require((*archive)->read_document(*document, out.data(), {}).ok() == out.empty());
+  }
+}
+
+// A job file or --config of a machine, with options of every type.
+void job(ByteView input) {
+  namespace po = boost::program_options;
+  OptionSet set("run", "llmc-batch run JOB", "");
+  set.positional("input", -1);
+  set.group("All").add_options()
+      ("chunk", po::value<ByteSize>())("threads", po::value<int>()->default_value(0))("streams", po::value<int>())
+      ("lease", po::value<double>())("seed", po::value<uint32_t>())("force", po::bool_switch())("unpack", po::bool_switch())
+      ("include", po::value<std::vector<std::string>>()->composing());
+  for (const char* name : {"output", "codec", "shard", "documents", "verify", "parity", "check", "model", "engine", "device"}) {
+    set.group("Words").add_options()(name, po::value<std::string>());
+  }
+  const MemoryFile file(input);
+  bool done = false;
+  if (!set.parse({"--config", file.path()}, false, &done).ok()) return;
+  require(!done && set.words().size() <= input.size());
+  if (set.given("include")) require(!set.get<std::vector<std::string>>("include").empty());
+}
+
 void manifest(ByteView input) {
   (void)Manifest::parse(input, "fuzz");
   const std::string body(as_text(input));
@@ -199,6 +266,7 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = {
       {"frame", frame},       {"shard", shard}, {"index", index},         {"manifest", manifest}, {"parity", parity},
       {"salvage", salvage},   {"model", model}, {"tokenizer", tokenizer}, {"plan", plan},         {"decoder", decoder},
+      {"reader", reader},     {"job", job},
   };
   return all;
 }
