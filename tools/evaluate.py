@@ -219,22 +219,24 @@ def find_texts(options, folder):
             found.append((os.path.basename(path), path))
         else:
             sys.exit(f"evaluate: {path}: no such file or folder")
+    os.makedirs(os.path.join(folder, "texts"))
     texts = []
-    for number, (name, path) in enumerate(found):
-        if options.limit:
-            cut = os.path.join(folder, "texts", str(number), os.path.basename(name))
-            os.makedirs(os.path.dirname(cut))
-            with open(path, "rb") as f, open(cut, "wb") as out:
-                out.write(f.read(options.limit))
-            path = cut
-        if os.path.getsize(path) == 0:
+    for name, path in found:
+        # A copy, so that links are followed, names are flat, and nothing changes while it is measured.
+        staged = os.path.join(folder, "texts", name.replace(os.sep, "_"))
+        if os.path.exists(staged):
+            sys.exit(f"evaluate: two texts are called {name}")
+        with open(path, "rb") as f, open(staged, "wb") as out:
+            left = options.limit or os.path.getsize(path)
+            while block := f.read(min(left, 1 << 20)):
+                out.write(block)
+                left -= len(block)
+        if os.path.getsize(staged) == 0:
             continue
         kind = kinds.get(name) or (name.split(os.sep)[0] if os.sep in name else name)
-        texts.append({"name": name, "path": os.path.abspath(path), "kind": kind, "bytes": os.path.getsize(path),
-                      "sha256": file_digest(path)})
-    repeated = [n for n, c in collections.Counter(t["name"] for t in texts).items() if c > 1]
-    if repeated or not texts:
-        sys.exit(f"evaluate: two texts are called {repeated[0]}" if repeated else "evaluate: no texts")
+        texts.append({"name": name, "path": staged, "kind": kind, "bytes": os.path.getsize(staged), "sha256": file_digest(staged)})
+    if not texts:
+        sys.exit("evaluate: no texts")
     return texts
 
 

@@ -81,7 +81,8 @@ class Ours:
         packed = run(self.command(options.ranks, ["compress", *sources, "-o", archive, *self.model, *options.compress_args]))
         unpacked = run(self.command(options.extract_ranks, ["extract", archive, "-o", back, *self.model]))
         for source in sources:
-            if not same(source, os.path.join(back, os.path.basename(source))):
+            result = os.path.join(back, os.path.basename(source))
+            if os.path.islink(result) or not same(source, result):
                 sys.exit(f"compare: {source} does not come back from {archive}")
         shutil.rmtree(back)
         return {"bytes": size_of(archive), "compress_seconds": packed, "extract_seconds": unpacked}
