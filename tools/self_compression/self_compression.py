@@ -41,6 +41,7 @@ def main():
     p.add_argument("--bytes", type=int, default=8192, help="of each prompt's text")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--codecs", default="mix,range")
+    p.add_argument("--options", default="", help="further options of compress")
     p.add_argument("--build", default=os.path.join(os.path.dirname(TOOLS), "build"), help="folder with llmc-batch and write_text")
     p.add_argument("--ranks", type=int, default=0)
     p.add_argument("--extract-ranks", type=int, default=2)
@@ -48,7 +49,7 @@ def main():
     out, build = os.path.abspath(a.out), os.path.abspath(a.build)
     models = dict(word.split("=", 1) for word in a.model)
     options = argparse.Namespace(binary=os.path.join(build, "llmc-batch"), mpirun="mpirun", ranks=a.ranks, extract_ranks=a.extract_ranks)
-    systems = [evaluate.Ours(f"{label} {codec}", f"--codec {codec}" + (f" --model {path}" if path else ""), options)
+    systems = [evaluate.Ours(f"{label} {codec}", f"--codec {codec} {a.options}" + (f" --model {path}" if path else ""), options)
                for label, path in models.items() for codec in a.codecs.split(",")]
     rows = []
     for writer, path in models.items():
