@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "build_info.h"
 #include "commands/compute.h"
+#include "commands/speed.h"
 #include "commands/streams.h"
 #include "commands/timed_ops.h"
 #include "exact/kernels.h"
@@ -27,14 +28,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// Enough text of its own that `bench` needs no file.
-constexpr char sample[] =
-    "Call me Ishmael. Some years ago - never mind how long precisely - having little or no money in my purse, and "
-    "nothing particular to interest me on shore, I thought I would sail about a little and see the watery part of the "
-    "world. It is a way I have of driving off the spleen, and regulating the circulation.\n"
-    "for (size_t i = 0; i < rows.size(); ++i) total += rows[i].bytes;\n"
-    "2026-01-17T08:30:12Z INFO archive opened, 12 shards, 4096 chunks\n";
 
 struct Machine {
   std::string cpu;
@@ -132,130 +125,6 @@ Cost cost_of(const Model& model) {
   return cost;
 }
 
-struct Measured {
-  uint64_t tokens = 0;
-  double seen = 0;  // positions looked at, over all tokens
-  double seconds = 0;
-};
-
-// One thread's streams, from whole windows: each begins at another place of its window, so that at any time all
-// lengths are there.
-class Streams {
- public:
-  Streams(Session& session, std::span<const Symbol> text, Symbol start, bool decode)
-      : session_(session), text_(text), start_(start), decode_(decode) {
-    const int n = session.streams();
-    for (int s = 0; s < n; ++s) {
-      session.reset(s);
-      positions_.push_back(session.context() * static_cast<int64_t>(s) / n);
-    }
-  }
-
-  // Fills the streams up to where they begin.
-  Status warm() {
-    for (int s = 0; s < session_.streams(); ++s) {
-      for (int at = 0; at < positions_[s];) {
-        std::vector<Row> rows;
-        for (; at < positions_[s] && static_cast<int>(rows.size()) < session_.max_rows(); ++at) {
-          rows.push_back(row(s, at, false));
-        }
-        LLMC_TRY(session_.feed(rows, Ask::intervals));
-      }
-    }
-    return {};
-  }
-
-  Status step(Measured* out) {
-    rows_.clear();
-    const int streams = session_.streams();
-    const int each = decode_ ? 1 : std::max(1, session_.max_rows() / streams);
-    for (int s = 0; s < streams; ++s) {
-      if (positions_[s] == session_.context()) {
-        session_.reset(s);
-        positions_[s] = 0;
-      }
-      for (int i = 0; i < each && positions_[s] < session_.context(); ++i) {
-        rows_.push_back(row(s, positions_[s]++, true));
-        out->seen += static_cast<double>(positions_[s]);
-      }
-    }
-    LLMC_TRY(session_.feed(rows_, decode_ ? Ask::search : Ask::intervals));
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      if (session_.range_error_layer(rows_[i].stream) >= 0) {
-        return {Code::range, "the sample drives the model out of its range"};
-      }
-      Interval interval;
-      if (decode_) {
-        session_.found(static_cast<int>(i), &interval);
-      } else {
-        interval = session_.interval(static_cast<int>(i));
-      }
-    }
-    out->tokens += rows_.size();
-    return {};
-  }
-
- private:
-  Row row(int stream, int64_t position, bool ask) {
-    Row row;
-    row.stream = stream;
-    row.token = position == 0 ? start_ : text_[(position + stream * 7) % text_.size()];
-    if (ask) row.want = text_[(position + 1 + stream * 7) % text_.size()];
-    // Some point of the number line, another one each time.
-    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
-    row.state = {(random_ >> 2) | 1, uint64_t{1} << 62};
-    row.state.code %= row.state.range;
-    return row;
-  }
-
-  Session& session_;
-  std::span<const Symbol> text_;
-  const Symbol start_;
-  const bool decode_;
-  std::vector<int64_t> positions_;
-  std::vector<Row> rows_;
-  uint64_t random_ = 1;
-};
-
-Status run_streams(Session& session, std::span<const Symbol> text, Symbol start, bool decode, double seconds,
-                   Measured* out) {
-  Streams streams(session, text, start, decode);
-  LLMC_TRY(streams.warm());
-  LLMC_TRY(streams.step(out));
-  *out = {};
-  const auto begin = Clock::now();
-  do {
-    LLMC_TRY(streams.step(out));
-    out->seconds = since(begin);
-  } while (out->seconds < seconds);
-  return {};
-}
-
-Result<Measured> run_threads(Engine& engine, std::span<const Symbol> text, int threads, int streams, bool decode,
-                             double seconds) {
-  std::vector<Measured> parts(threads);
-  std::vector<Status> states(threads);
-  std::vector<std::thread> pool;
-  for (int t = 0; t < threads; ++t) {
-    pool.emplace_back([&, t] {
-      const Result<std::unique_ptr<Session>> session = engine.make_session(streams);
-      const Symbol start = engine.model().config().start;
-      states[t] = session.ok() ? run_streams(**session, text, start, decode, seconds, &parts[t]) : session.status();
-    });
-  }
-  for (std::thread& thread : pool) thread.join();
-  Measured sum;
-  double rate = 0;
-  for (int t = 0; t < threads; ++t) {
-    LLMC_TRY(states[t]);
-    sum.tokens += parts[t].tokens;
-    sum.seen += parts[t].seen;
-    rate += static_cast<double>(parts[t].tokens) / parts[t].seconds;
-  }
-  sum.seconds = static_cast<double>(sum.tokens) / rate;
-  return sum;
-}
-
 Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol> text, double bytes_per_token,
                   int threads, const std::vector<int>& sweep, double seconds, ordered_json* rows, bool print) {
   const Cost cost = cost_of(engine.model());
@@ -266,7 +135,7 @@ Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol
   for (const bool decode : {false, true}) {
     // Compressing, the rows of a step are the oldest chunk's.
     for (const int streams : decode ? sweep : std::vector<int>{1}) {
-      LLMC_ASSIGN(const Measured m, run_threads(engine, text, threads, streams, decode, seconds));
+      LLMC_ASSIGN(const Measured m, measure_speed(engine, text, threads, streams, decode, seconds));
       const double rate = static_cast<double>(m.tokens) / m.seconds, seen = m.seen / static_cast<double>(m.tokens);
       const double macs = rate * (cost.linear + cost.per_seen * seen);
       // Scoring reads weights and caches once for a block of rows; only decoding can be bound by memory.
@@ -305,7 +174,7 @@ Status bench_operations(const std::shared_ptr<const Model>& model, std::span<con
     auto host = std::make_unique<HostOps>(weights, streams, context, std::make_unique<PlainMemory>());
     const auto session =
         make_forward_session(*model, std::make_unique<TimedOps>(std::move(host), &times), streams, context);
-    Streams loop(*session, text, model->config().start, decode);
+    SpeedStreams loop(*session, text, model->config().start, decode);
     LLMC_TRY(loop.warm());
     times.fill(0);
     Measured m;
@@ -384,7 +253,8 @@ Status run_bench(Context& context, const Words& words) {
   if (!set.get<std::string>("streams").empty()) {
     LLMC_ASSIGN(sweep, parse_sweep(set.get<std::string>("streams")));
   }
-  Bytes text(as_bytes(sample).begin(), as_bytes(sample).end());
+  const ByteView own = as_bytes(sample_text_for_speed());
+  Bytes text(own.begin(), own.end());
   if (const std::string path = set.get<std::string>("text"); !path.empty()) {
     LLMC_ASSIGN(text, read_file(path));
     text.resize(std::min<size_t>(text.size(), 1 << 20));

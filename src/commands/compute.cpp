@@ -1,12 +1,11 @@
 #include "commands/compute.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "base/log.h"
 #include "comm/mpi_comm.h"
 #include "commands/chunk_work.h"
+#include "commands/start_table.h"
 #include "commands/streams.h"
 #include "dispatch/local.h"
 #include "exact/kernels.h"
@@ -22,6 +21,8 @@ namespace {
 
 // Start-up reads and checks models, on a cold file system too.
 constexpr auto setup_deadline = std::chrono::minutes(20);
+// Bytes for each worker from which a job is worth measuring its workers first.
+constexpr uint64_t measured_share = 256 << 10;
 constexpr size_t weights_piece = size_t{64} << 20;
 
 Bytes pack_status(const Status& status) {
@@ -46,6 +47,7 @@ Bytes pack_setup(const JobSetup& setup) {
   out.bytes(setup.model);
   out.string(setup.model_name);
   out.u64(setup.weights);
+  out.u8(setup.measure);
   return out.take();
 }
 
@@ -57,6 +59,7 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
   const ByteView digest = in.bytes(setup.model.size());
   setup.model_name = in.string();
   setup.weights = in.u64();
+  setup.measure = in.u8() != 0;
   if (!in.done()) return Status(Code::failure, "a start-up message is damaged");
   std::copy(digest.begin(), digest.end(), setup.model.begin());
   return setup;
@@ -97,7 +100,7 @@ Result<std::shared_ptr<const Model>> receive_weights(Comm& comm, const JobSetup&
 }
 
 // The coordinator's side: every worker hears what is to be done and says whether it can, then all hear whether all can.
-Status agree(Context& context, const JobSetup& setup, ByteView weights, std::vector<std::string>* names) {
+Status agree(Context& context, const JobSetup& setup, ByteView weights, std::vector<WorkerFacts>* workers) {
   Bytes message = pack_setup(setup);
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   LLMC_TRY(send_weights(*context.comm, weights));
@@ -106,8 +109,8 @@ Status agree(Context& context, const JobSetup& setup, ByteView weights, std::vec
   for (size_t rank = 1; rank < answers.size() && verdict.ok(); ++rank) {
     ByteReader in(answers[rank]);
     verdict = unpack_status(in).with("rank " + std::to_string(rank));
-    names->resize(answers.size());
-    (*names)[rank] = "rank " + std::to_string(rank) + " (" + printable(in.string()) + ")";
+    workers->push_back(WorkerFacts::read(in));
+    if (verdict.ok() && !in.done()) verdict = {Code::failure, "a start-up message is damaged"};
   }
   Bytes go = pack_status(verdict);
   LLMC_TRY(context.comm->broadcast(0, &go, setup_deadline));
@@ -116,14 +119,9 @@ Status agree(Context& context, const JobSetup& setup, ByteView weights, std::vec
 
 struct ComputeSide {
   std::unique_ptr<Engine> engine;
+  int threads = 0, streams = 0;
   std::unique_ptr<ChunkProcessor> processor;
 };
-
-std::string this_place(const ComputeSide& worker) {
-  char host[256] = {};
-  ::gethostname(host, sizeof host - 1);
-  return std::string(host) + (worker.engine ? ", " + worker.engine->name() : "");
-}
 
 // Another way to the same bits: libtorch's results are held against the native kernels', those of one
 // instruction set against the next slower one's. Not for large models: their weights would stand in
@@ -159,6 +157,8 @@ Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& s
   if (options.streams) streams = options.streams;
   worker.processor = std::make_unique<ChunkProcessor>(worker.engine.get(), setup.parameters, threads, streams,
                                                       other_engine(worker.engine ? worker.engine->name() : "", std::move(model)));
+  worker.threads = threads;
+  worker.streams = streams;
   log::debug("{} on {} threads, {} streams each", worker.engine ? worker.engine->name() : "no model", threads, streams);
   return worker;
 }
@@ -310,7 +310,8 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   Status status;
   if (context.size() == 1) {
     LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement));
-    *names = {"", "this process (" + this_place(worker) + ")"};
+    LLMC_ASSIGN(const WorkerFacts facts, worker_facts(worker.engine.get(), worker.threads, worker.streams, false));
+    *names = {"", "this process (" + facts.place() + ")"};
     record.set_names(*names);
     WorkerOptions local;
     local.session = coordinator.session;
@@ -325,7 +326,15 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
     weights = model->bytes();
     told.weights = weights.size();
   }
-  LLMC_TRY(agree(context, told, weights, names));
+  told.measure = (size.bytes - size.bytes_before) / static_cast<uint64_t>(context.size() - 1) >= measured_share;
+  std::vector<WorkerFacts> workers;
+  LLMC_TRY(agree(context, told, weights, &workers));
+  names->assign(1, "");
+  for (const WorkerFacts& worker : workers) {
+    names->push_back("rank " + std::to_string(names->size()) + " (" + worker.place() + ")");
+  }
+  if (!options.quiet && !options.progress_json) std::fputs(start_table(workers).c_str(), stderr);
+  for (const std::string& slow : slow_workers(workers)) log::warn("{}", slow);
   record.set_names(*names);
   status = coordinate(*context.comm, work, coordinator, &report);
   tell(record, report, status, tables);
@@ -339,6 +348,7 @@ Status run_worker(Context& context, const ComputeOptions& options) {
   ByteReader first(message);
   if (!unpack_status(first).ok()) return {};  // cancelled: the coordinator tells the user
   ComputeSide worker;
+  WorkerFacts facts;
   const Status ready = [&]() -> Status {
     LLMC_ASSIGN(const JobSetup setup, unpack_setup(message));
     std::shared_ptr<const Model> model;
@@ -348,11 +358,12 @@ Status run_worker(Context& context, const ComputeOptions& options) {
       LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
     }
     LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement));
+    LLMC_ASSIGN(facts, worker_facts(worker.engine.get(), worker.threads, worker.streams, setup.measure));
     return {};
   }();
   ByteWriter answer;
   answer.bytes(pack_status(ready));
-  answer.string(this_place(worker));
+  facts.write(answer);
   LLMC_TRY(context.comm->gather(0, answer.take(), setup_deadline).status());
   LLMC_TRY(context.comm->broadcast(0, &message, setup_deadline));
   ByteReader verdict(message);

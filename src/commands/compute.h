@@ -51,6 +51,7 @@ struct JobSetup {
   Digest model{};  // zeros: no model is needed
   std::string model_name;
   uint64_t weights = 0;  // bytes of the model file that rank 0 sends next; 0: each rank opens its own
+  bool measure = false;  // workers measure their speed before they begin
   bool needs_model() const { return model != Digest{}; }
 };
 

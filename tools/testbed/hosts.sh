@@ -7,7 +7,8 @@
 #        hosts.sh mpirun DIR RANKS ARG...    mpirun on h1, RANKS on each host ("2", or "2,1,3"); ARG: its own and the program
 #        hosts.sh cut DIR HOST               takes the host's cable out: nobody is told anything
 #        hosts.sh heal DIR HOST              puts it in again
-#        hosts.sh slow DIR HOST WORD...      a bad network to and from it (words of 'tc netem': delay 50ms loss 1%)
+#        hosts.sh slow DIR HOST WORD...      a bad network to and from it, in words of tc: 'netem delay 50ms loss 1%' where the
+#                                            kernel has it (exit 77 where not), 'tbf rate 1mbit burst 16kb latency 2s' anywhere
 #        hosts.sh kill DIR HOST              takes its power: cable first, then every process on it
 #        hosts.sh pids DIR HOST              its processes
 #        hosts.sh stop DIR                   ends all of it
@@ -152,8 +153,9 @@ case $verb in
   cut) known "$1"; ip link set "lv$id${1#h}" down ;;
   heal) known "$1"; ip link set "lv$id${1#h}" up ;;
   slow) known "$1"; host=$1; shift
-    tc qdisc replace dev "lv$id${host#h}" root netem "$@"
-    ip netns exec "$(namespace "$host")" tc qdisc replace dev eth0 root netem "$@" ;;
+    [ "$1" != netem ] || tc qdisc replace dev "lv$id${host#h}" root netem delay 1ms 2>/dev/null || exit 77
+    tc qdisc replace dev "lv$id${host#h}" root "$@"
+    ip netns exec "$(namespace "$host")" tc qdisc replace dev eth0 root "$@" ;;
   kill) known "$1"; : >"$dir/$1.dead"; ip link set "lv$id${1#h}" down; end_processes "$1" ;;
   pids) known "$1"; ip netns pids "$(namespace "$1")" ;;
   *) usage ;;
