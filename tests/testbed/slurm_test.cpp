@@ -212,7 +212,7 @@ TEST_P(Launched, AnExtractionIsInterruptedAndGoesOn) {
   for (int i = 0; i < 600 && shell("ls " + (dir / "out/in") + " | grep -c '^1'").out < "2"; ++i) std::this_thread::sleep_for(100ms);
   run("scancel --signal=USR1 --batch " + job);
   expect_success(job);
-  EXPECT_EQ(word_after(show(job), "Restarts"), "1");
+  EXPECT_NE(word_after(show(job), "Restarts"), "0");  // more than one where Slurm could not launch a step at once
   expect_same(dir / "in", dir / "out/in");
 }
 

@@ -55,9 +55,10 @@ TEST(Templates, ComeBackAfterADrainOrALossAndOtherwiseNot) {
   };
   EXPECT_EQ(run(0, 0, "RUNNING"), "");
   EXPECT_EQ(run(75, 0, "RUNNING"), "requeue 7\n");
+  EXPECT_EQ(run(130, 0, "RUNNING"), "requeue 7\n");  // srun ended the ranks that were left
   EXPECT_EQ(run(137, 3, "RUNNING"), "requeue 7\n");
   EXPECT_EQ(run(205, 0, "RUNNING"), "requeue 7\n");
-  for (const int code : {1, 2, 3, 12, 20, 130}) EXPECT_EQ(run(code, 0, "RUNNING"), "") << code;
+  for (const int code : {1, 2, 3, 12, 20}) EXPECT_EQ(run(code, 0, "RUNNING"), "") << code;
   EXPECT_EQ(run(75, 0, "COMPLETING"), "");
   EXPECT_EQ(run(75, 100, "RUNNING"), "");
 }
