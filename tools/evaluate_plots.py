@@ -86,12 +86,21 @@ def bpb(row, plain):
     return 8 * row["bytes"] / plain
 
 
-def by_kind(data, labels, path):
+def by_kind(data, path):
+    """Archives of single texts; of systems that have none, the texts' frames in the archive of all."""
     kinds = collections.defaultdict(lambda: collections.defaultdict(list))
-    for text in data["texts"].values():
-        for label, row in text["results"].items():
-            if label in labels:
-                kinds[text["kind"]][label].append((row["bytes"], text["bytes"]))
+    labels = []
+    for system in data["systems"]:
+        alone = any(system in text["results"] for text in data["texts"].values())
+        frames = data["together"].get(system, {}).get("frames", {})
+        label = system if alone else system + " (frames)"
+        for name, text in data["texts"].items():
+            packed = text["results"].get(system, {}).get("bytes") if alone else frames.get(name)
+            if packed is not None:
+                kinds[text["kind"]][label].append((packed, text["bytes"]))
+        labels += [label] if alone or frames else []
+    if not labels:
+        return
     value = lambda pairs: 8 * sum(b for b, _ in pairs) / sum(p for _, p in pairs)
     rows = sorted(((kind, {s: value(pairs) for s, pairs in of.items()}) for kind, of in kinds.items()),
                   key=lambda row: min(row[1].values()))
@@ -192,7 +201,7 @@ def sweeps(data, path):
 
 def write_all(data, folder):
     labels = [s for s in data["systems"] if s in data["summary"]]
+    by_kind(data, os.path.join(folder, "bpb.svg"))
     if labels:
-        by_kind(data, labels, os.path.join(folder, "bpb.svg"))
         against_speed(data, labels, os.path.join(folder, "speed.svg"))
     sweeps(data, os.path.join(folder, "sweep.svg"))

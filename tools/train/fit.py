@@ -145,9 +145,12 @@ class Training:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.append(1))
         quantised = self.done() >= 1 - r["quantised"]
+        if r["compile"]:  # both forms, outside the clock
+            for on in (True, False):
+                self.network.quantise(on)
+                self.pass_of(self.train, 0, r["micro"]).backward()
+            self.network.zero_grad(set_to_none=True)
         self.network.quantise(quantised)
-        self.pass_of(self.train, 0, r["micro"]).backward()  # compiles, outside the clock
-        self.network.zero_grad(set_to_none=True)
         saved = began = time.monotonic()
         before = self.seconds
         while (done := self.done()) < 1 and not stop:
