@@ -320,13 +320,12 @@ def summary(data):
     return out
 
 
-def tables(data):
-    labels = [s for s in data["systems"] if any(s in t["results"] for t in data["texts"].values())]
+def alone(data, labels, all_of):
+    """Archives of single texts, and what they come to by system."""
     lines = ["| text | bytes | " + " | ".join(labels) + " |", "|---|---:|" + "---:|" * len(labels)]
     cell = lambda t, s: f"{compare.bpb(t['results'][s]['bytes'], t['bytes']):.3f}" if s in t["results"] else "-"
     for name, t in sorted(data["texts"].items()):
         lines.append(f"| {name} | {t['bytes']:,} | " + " | ".join(cell(t, s) for s in labels) + " |")
-    all_of = summary(data)
     lines.append("| mean of the texts | | " + " | ".join(f"**{all_of[s]['mean_bpb']:.3f}**" for s in labels) + " |")
     lines += ["", "| system | bpb of all bytes | with the model | model bytes | compress KB/s | extract KB/s | speed beside |",
               "|---|---:|---:|---:|---:|---:|---|"]
@@ -335,14 +334,23 @@ def tables(data):
         ratios = ", ".join(f"{b}: ×{c:.3g} compress, ×{x:.3g} extract" for b, (c, x) in one["speed_ratio"].items())
         lines.append(f"| {s} | {one['bpb']:.3f} | {one['bpb_with_model']:.3f} | {one['model_bytes']:,} | {one['compress_kb_s']:.1f} | "
                      f"{one['extract_kb_s']:.1f} | {ratios} |")
+    return lines
+
+
+def tables(data):
+    labels = [s for s in data["systems"] if any(s in t["results"] for t in data["texts"].values())]
+    lines, all_of = [], summary(data)
+    if labels:
+        lines += alone(data, labels, all_of)
     if data["together"]:
         lines += ["", "| all texts in one archive | bytes | packed | bpb | frames alone, bpb |", "|---|---:|---:|---:|---:|"]
         for s, r in data["together"].items():
             lines.append(f"| {s} | {r['plain_bytes']:,} | {r['bytes']:,} | {compare.bpb(r['bytes'], r['plain_bytes']):.3f} | "
                          f"{compare.bpb(r['frame_bytes'], r['plain_bytes']):.3f} |")
         labels = [s for s, r in data["together"].items() if r.get("frames")]
-        lines += ["", "| frames in that archive, bpb | " + " | ".join(labels) + " |", "|---|" + "---:|" * len(labels)]
-        for name, t in sorted(data["texts"].items()):
+        if labels:
+            lines += ["", "| frames in that archive, bpb | " + " | ".join(labels) + " |", "|---|" + "---:|" * len(labels)]
+        for name, t in sorted(data["texts"].items()) if labels else []:
             cells = [f"{8 * data['together'][s]['frames'][name] / t['bytes']:.3f}" for s in labels]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     if data["sweep"]:
