@@ -182,10 +182,12 @@ TEST_F(Damage, ExchangedShards) {
 TEST_F(Damage, ManifestTampering) {
   const fs::path path = dir_ / "set/manifest.json";
   const Bytes good = *read_file(path);
-  for (size_t i = 0; i < good.size(); i += 3) {
+  for (size_t i = 0; i < good.size(); ++i) {
     Bytes bad = good;
-    bad[i] ^= 1;
-    ASSERT_EQ(Manifest::parse(bad, "m").status().code(), Code::corrupt) << i;
+    for (int bit = 0; bit < 8; ++bit) {
+      bad[i] = good[i] ^ static_cast<uint8_t>(1 << bit);
+      ASSERT_EQ(Manifest::parse(bad, "m").status().code(), Code::corrupt) << i << " " << bit;
+    }
     ASSERT_EQ(Manifest::parse(ByteView(good).first(i), "m").status().code(), Code::corrupt) << i;
   }
   // With the checksum made to fit: every value is looked at.
