@@ -12,14 +12,19 @@
 namespace llmc {
 
 inline constexpr uint16_t archive_version = 1;
-// Required features that this version understands: none is defined yet. A reader refuses a
-// file with a bit that it does not know before it reads data.
-inline constexpr uint32_t known_features = 0;
+// Required features that this version understands. A reader refuses a file with a bit that it does not know
+// before it reads data.
+inline constexpr uint32_t feature_dictionary = 1;  // the coding parameters ask for dictionaries
+inline constexpr uint32_t known_features = feature_dictionary;
+// What an archive with these coding parameters requires: those that ask for dictionaries are longer.
+inline constexpr size_t plain_parameter_bytes = 9;
+inline uint32_t features_of(ByteView parameters) { return parameters.size() > plain_parameter_bytes ? feature_dictionary : 0; }
 
 // The HDF5 filter of /text: the id is from the range for private use, the name stands in the file.
 inline constexpr unsigned filter_id = 51773;
 inline constexpr const char* filter_name = "llmc-batch";
 inline constexpr uint32_t cd_values_version = 1;
+inline constexpr uint32_t cd_values_dictionary_version = 2;
 
 // Bounds that readers enforce before they take memory, and writers so that readers can.
 inline constexpr uint64_t max_index_bytes = uint64_t{1} << 30;
@@ -33,7 +38,9 @@ std::string shard_name(uint32_t shard);  // shard-000000.h5
 Status newer_version(const std::string& name, uint64_t version, uint64_t features);
 
 // What the filter is told through HDF5: layout version, chunk dimension, frame seed, model
-// digest (8 words, little-endian), bytes of parameters, parameters padded with zeros.
-std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters);
+// digest (8 words, little-endian), bytes of parameters, parameters padded with zeros; where the shard has a
+// dictionary (a digest that is not zeros) that digest, and another layout version.
+std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters,
+                                    const Digest& dictionary);
 
 }  // namespace llmc

@@ -32,6 +32,13 @@ Status check_hdf5_view(const std::filesystem::path& path) {
   if (length(text) != block.text_bytes) return differs("text length");
   if (length(index) != block.index_bytes || H5Dget_offset(index) != block.index_offset) return differs("index");
 
+  if (shard.has_dictionary()) {
+    const H5Handle dictionary(H5Dopen2(file, "dictionary", H5P_DEFAULT), H5Dclose);
+    if (!dictionary.ok()) return h5_status(name);
+    if (length(dictionary) != block.dictionary_bytes || H5Dget_offset(dictionary) != block.dictionary_offset) {
+      return differs("dictionary");
+    }
+  }
   const H5Handle layout(H5Dget_create_plist(text), H5Pclose);
   std::vector<unsigned> values(256);  // the most that H5Pget_filter2 takes; ours are at most 140
   size_t count = values.size();
@@ -44,7 +51,7 @@ Status check_hdf5_view(const std::filesystem::path& path) {
   hsize_t dimension = 0;
   H5Pget_chunk(layout, 1, &dimension);
   const auto expected = static_cast<uint32_t>(std::clamp<uint64_t>(block.text_bytes, 1, block.chunk_bytes));
-  if (dimension != expected || values != filter_values(expected, block.seed, block.model, shard.index().parameters)) {
+  if (dimension != expected || values != filter_values(expected, block.seed, block.model, shard.index().parameters, block.dictionary)) {
     return differs("set of filter parameters");
   }
   Bytes seen;

@@ -70,7 +70,7 @@ std::string Manifest::serialize() const {
   ordered_json head;
   head["format"] = format_name;
   head["version"] = archive_version;
-  head["features"] = known_features;
+  head["features"] = features_of(parameters);
   head["plan"] = to_hex(plan);
   head["content"] = to_hex(content);
   head["model"] = {{"sha256", to_hex(model)}, {"name", model_name}};
@@ -154,7 +154,7 @@ Result<Manifest> Manifest::parse(ByteView bytes, const std::string& name) {
   m.model_name = model_in.text("name", max_model_name_bytes * 3);
   const std::string parameters = in.text("parameters", max_parameter_bytes * 2);
   m.parameters.resize(parameters.size() / 2);
-  if (!from_hex(parameters, m.parameters)) in.fail("parameters");
+  if (!from_hex(parameters, m.parameters) || features != features_of(m.parameters)) in.fail("parameters");
   m.chunk_bytes = static_cast<uint32_t>(in.number("chunk_bytes", max_plan_chunk_bytes));
   m.shard_bytes = in.number("shard_bytes", ~0ull);
   m.entries = in.number("entries", uint64_t{1} << 32);

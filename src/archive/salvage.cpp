@@ -123,7 +123,17 @@ class Search {
     for (const auto& [seed, value] : seeds) {
       FoundShard shard;
       shard.seed = seed;
-      for (const FoundFrame& f : value.second) shard.frames.emplace(f.chunk, f);
+      for (const FoundFrame& f : value.second) {
+        if (f.codec != Codec::dictionary) {
+          shard.frames.emplace(f.chunk, f);
+        } else if (!shard.dictionary) {
+          shard.dictionary = f;
+        }
+      }
+      if (shard.frames.empty()) {
+        if (shard.dictionary) out_.strays.push_back(*shard.dictionary);
+        continue;
+      }
       for (const FoundBlock& b : blocks_) {
         if (b.block.seed == seed && b.block.chunks > 0 && shard.frames.rbegin()->first < b.block.chunks) shard.block = b.block;
       }
@@ -181,7 +191,12 @@ class Search {
       const uint64_t chunks = (text_bytes + block.chunk_bytes - 1) / block.chunk_bytes;
       if (chunks > max_shard_chunks || shard.frames.rbegin()->first >= chunks) continue;
       block.chunks = static_cast<uint32_t>(chunks);
+      block.dictionary_bytes = 1;  // whether there is one does not matter here
       auto index = ShardIndex::parse(plain, block, "");
+      if (!index.ok()) {
+        block.features = feature_dictionary;
+        index = ShardIndex::parse(plain, block, "");
+      }
       if (!index.ok()) continue;
       uint64_t same = 0;
       for (const auto& [chunk, f] : shard.frames) {
@@ -212,7 +227,7 @@ class Search {
     };
     for (auto& [bytes, shard] : groups_) {
       const bool textless = shard.frames.empty();
-      const bool believed = shard.block || shard.index || shard.frames.size() >= 2;
+      const bool believed = shard.block || shard.index || shard.frames.size() + shard.dictionary.has_value() >= 2;
       for (auto it = shard.frames.begin(); it != shard.frames.end();) {
         if (overlaps(it->second)) {
           it = shard.frames.erase(it);

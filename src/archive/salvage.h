@@ -43,6 +43,7 @@ struct FoundShard {
   uint32_t chunk_bytes = 0;                // 0: not known, then there is but one frame
   uint32_t chunks = 0;                     // with what is missing; as far as it is known
   std::map<uint32_t, FoundFrame> frames;   // by chunk
+  std::optional<FoundFrame> dictionary;    // frames of codec primed begin with it
   uint64_t text_size(uint32_t chunk) const;
 };
 

@@ -314,6 +314,20 @@ Status SetWriter::set_seed(uint32_t shard, uint32_t seed) {
   return before ? Status() : spool_->add_seed(shard, seed);
 }
 
+Status SetWriter::set_dictionary(uint32_t shard, ByteView bytes) {
+  if (finished_ || shard >= committed_.size() || committed_[shard]) return {};
+  const std::string where = "the dictionary of shard " + std::to_string(shard);
+  const auto seed = spool_->seed(shard);
+  if (!seed) return {Code::failure, where + " came before the seed"};
+  if (!bytes.empty()) {
+    auto frame = parse_frame(bytes, *seed);
+    if (!frame.ok()) return frame.status().with(where);
+    if (frame->codec != Codec::dictionary) return {Code::corrupt, where + ": these bytes are none"};
+  }
+  LLMC_TRY(spool_->add_dictionary(shard, bytes));
+  return commit_if_complete(shard);
+}
+
 Status SetWriter::put(uint32_t shard, uint32_t chunk, ByteView bytes) {
   const std::string where = "shard " + std::to_string(shard) + " chunk " + std::to_string(chunk);
   if (finished_) return {};
@@ -348,7 +362,8 @@ Status SetWriter::put_digest(size_t piece, const Digest& digest) {
 
 bool SetWriter::complete(uint32_t shard) const {
   const uint32_t chunks = plan_->shard_chunks(shard);
-  return digests_left_[shard] == 0 && spool_->frames(shard) == chunks && (chunks == 0 || spool_->seed(shard));
+  const bool dictionary = features_of(plan_->options().parameters) == 0 || chunks == 0 || spool_->has_dictionary(shard);
+  return dictionary && digests_left_[shard] == 0 && spool_->frames(shard) == chunks && (chunks == 0 || spool_->seed(shard));
 }
 
 Status SetWriter::commit_if_complete(uint32_t shard) {
@@ -361,6 +376,9 @@ Status SetWriter::commit(uint32_t shard) {
   contents.plan = plan_.get();
   contents.shard = shard;
   contents.seed = spool_->seed(shard).value_or(0);
+  if (spool_->has_dictionary(shard)) {
+    LLMC_ASSIGN(contents.dictionary, spool_->read_dictionary(shard));
+  }
   contents.frame = [&](uint32_t chunk) { return spool_->read_frame(shard, chunk); };
   contents.digest = [&](size_t piece) { return *spool_->digest(piece); };
   const fs::path temporary = paths_.work / (shard_name(shard) + ".tmp");
@@ -412,7 +430,7 @@ Result<Digest> SetWriter::hash_file(const File& file, uint64_t bytes) const {
 
 Result<SetSummary> SetWriter::finish() {
   if (finished_) return summarize();
-  uint64_t chunks = 0, digests = 0;
+  uint64_t chunks = 0, digests = 0, dictionaries = 0;
   std::string first;
   for (uint32_t s = 0; s < committed_.size(); ++s) {
     if (committed_[s]) continue;
@@ -426,11 +444,14 @@ Result<SetSummary> SetWriter::finish() {
     }
     chunks += plan_->shard_chunks(s) - spool_->frames(s);
     digests += digests_left_[s];
+    dictionaries += features_of(plan_->options().parameters) != 0 && !spool_->has_dictionary(s);
   }
-  if (chunks + digests > 0) {
+  if (chunks + digests + dictionaries > 0) {
     LLMC_TRY(spool_->sync());
     return Status(Code::partial, shown(paths_.out) + ": not finished: " + std::to_string(chunks) + " chunks and " +
-                                     std::to_string(digests) + " files are missing" + first);
+                                     std::to_string(digests) + " files" +
+                                     (dictionaries ? " and " + std::to_string(dictionaries) + " dictionaries" : "") +
+                                     " are missing" + first);
   }
   LLMC_ASSIGN(SetSummary summary, commit_set());
   finished_ = true;

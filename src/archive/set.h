@@ -86,6 +86,11 @@ class SetWriter {
   // was in an earlier run: then the shard's text has changed.
   Status set_seed(uint32_t shard, uint32_t seed);
   std::optional<uint32_t> seed(uint32_t shard) const;
+  // Where the coding parameters ask for dictionaries: that of a shard, or no bytes where it has none. It comes after
+  // the seed and before the first frame that begins with it; what is here already is left as it is.
+  Status set_dictionary(uint32_t shard, ByteView frame);
+  bool has_dictionary(uint32_t shard) const { return committed(shard) || spool_->has_dictionary(shard); }  // it was set
+  Result<Bytes> dictionary(uint32_t shard) const { return spool_->read_dictionary(shard); }  // of a shard that is not committed
   // What is here already is left as it is. Code::corrupt where the frame is damaged or not the
   // chunk's. Writes and commits the shard when this completes it.
   Status put(uint32_t shard, uint32_t chunk, ByteView frame);

@@ -45,4 +45,17 @@ Result<Bytes> ShardFile::read_frame(uint32_t chunk) const {
   return bytes;
 }
 
+Result<Bytes> ShardFile::read_dictionary() const {
+  const std::string where = printable(file_.path().native()) + ": the dictionary of shard " + std::to_string(block_.shard);
+  Bytes bytes(block_.dictionary_bytes);
+  LLMC_TRY(file_.read_at(block_.dictionary_offset, bytes));
+  if (sha256(bytes) != block_.dictionary) return Status(Code::corrupt, where + " is damaged (SHA-256)");
+  auto frame = parse_frame(bytes, block_.seed);
+  if (!frame.ok()) return frame.status().with(where);
+  if (frame->codec != Codec::dictionary || frame->text_size != block_.dictionary_text) {
+    return Status(Code::corrupt, where + " is not the one that the user block speaks of");
+  }
+  return bytes;
+}
+
 }  // namespace llmc

@@ -31,6 +31,9 @@ class ShardFile {
 
   // The frame of one chunk, with its CRC checked and all that the index says about it.
   Result<Bytes> read_frame(uint32_t chunk) const;
+  bool has_dictionary() const { return block_.dictionary_bytes > 0; }
+  // The frame of the shard's dictionary, checked in the same way; only where there is one.
+  Result<Bytes> read_dictionary() const;
 
  private:
   File file_;

@@ -132,6 +132,7 @@ Result<ShardIndex> ShardIndex::parse(ByteView plain, const UserBlock& block, con
   const ByteView parameters = as_bytes(in.string());
   const std::string_view model_name = in.string();
   if (parameters.size() > max_parameter_bytes || model_name.size() > max_model_name_bytes) return wrong("parameters");
+  if (block.features != features_of(parameters)) return wrong("parameters");
   index.parameters.assign(parameters.begin(), parameters.end());
   index.model_name = model_name;
   index.shard_bytes = in.varint();
@@ -254,7 +255,8 @@ Result<ShardIndex> ShardIndex::parse(ByteView plain, const UserBlock& block, con
   }
   for (auto& c : index.chunks) {
     const uint8_t codec = in.u8();
-    if (codec > static_cast<uint8_t>(Codec::rank)) return wrong("codec");
+    const bool primed = codec == static_cast<uint8_t>(Codec::primed) && block.dictionary_bytes > 0;
+    if (codec > static_cast<uint8_t>(Codec::rank) && !primed) return wrong("codec");
     c.codec = static_cast<Codec>(codec);
   }
   for (auto& c : index.chunks) c.text_crc = in.u32();

@@ -15,8 +15,10 @@ H5Handle file_space(hsize_t bytes) { return {H5Screate_simple(1, &bytes, nullptr
 
 }  // namespace
 
-std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters) {
-  std::vector<uint32_t> values = {cd_values_version, chunk_dimension, seed};
+std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, const Digest& model, ByteView parameters,
+                                    const Digest& dictionary) {
+  const bool with_dictionary = dictionary != Digest{};
+  std::vector<uint32_t> values = {with_dictionary ? cd_values_dictionary_version : cd_values_version, chunk_dimension, seed};
   auto pack = [&](ByteView bytes) {
     for (size_t i = 0; i < bytes.size(); i += 4) {
       uint32_t word = 0;
@@ -27,6 +29,7 @@ std::vector<uint32_t> filter_values(uint32_t chunk_dimension, uint32_t seed, con
   pack(model);
   values.push_back(static_cast<uint32_t>(parameters.size()));
   pack(parameters);
+  if (with_dictionary) pack(dictionary);
   return values;
 }
 
@@ -51,6 +54,8 @@ class Writer {
   Status write_hdf5(H5Output& output);
   Status write_frames(hid_t text, const H5Output& output);
   Result<WrittenShard> seal();
+  Status check_dictionary();
+  Status write_bytes(hid_t file, const std::string& name, ByteView bytes, uint64_t* offset);
   Status write_index(hid_t file);
   void fill_entries();
 
@@ -68,6 +73,8 @@ Status Writer::write_hdf5(H5Output& output) {
   const H5Session session;
   if (!session.ok()) return h5_status("cannot register the filter");
   const PlanOptions& options = plan_.options();
+  const bool with_dictionary = !contents_.dictionary.empty();
+  if (with_dictionary) LLMC_TRY(check_dictionary());
 
   const H5Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -75,7 +82,7 @@ Status Writer::write_hdf5(H5Output& output) {
   // to one, so that newer libraries write the same bytes. Small metadata blocks, no room for
   // attributes and the exact group size save 1.6 KB a file.
   if (H5Pset_userblock(creation, user_block_bytes) < 0 || H5Pset_obj_track_times(creation, false) < 0 ||
-      H5Pset_est_link_info(creation, 2, 5) < 0 ||
+      H5Pset_est_link_info(creation, with_dictionary ? 3 : 2, with_dictionary ? 10 : 5) < 0 ||
       H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 || H5Pset_meta_block_size(access, 0) < 0 ||
       H5Pset_small_data_block_size(access, 0) < 0 || !output.attach(access)) {
     return h5_status("cannot prepare the file");
@@ -86,7 +93,7 @@ Status Writer::write_hdf5(H5Output& output) {
   const auto dimension =
       static_cast<uint32_t>(std::clamp<uint64_t>(shard_.text_size, 1, options.chunk_bytes));
   const hsize_t chunk_dimension = dimension;
-  const auto values = filter_values(dimension, contents_.seed, options.model, options.parameters);
+  const auto values = filter_values(dimension, contents_.seed, options.model, options.parameters, block_.dictionary);
   const H5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   if (H5Pset_chunk(layout, 1, &chunk_dimension) < 0 || H5Pset_obj_track_times(layout, false) < 0 ||
       H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) < 0 || H5Pset_alloc_time(layout, H5D_ALLOC_TIME_INCR) < 0 ||
@@ -101,6 +108,7 @@ Status Writer::write_hdf5(H5Output& output) {
 
   LLMC_TRY(write_frames(text, output));
   LLMC_TRY(fault_point("archive.frames_written"));
+  if (with_dictionary) LLMC_TRY(write_bytes(file, "dictionary", contents_.dictionary, &block_.dictionary_offset));
   LLMC_TRY(write_index(file));
   if (!text.reset() || !file.reset()) return h5_status("cannot close the file");
   return {};
@@ -117,6 +125,9 @@ Status Writer::write_frames(hid_t text, const H5Output& output) {
     if (!bytes.ok()) return bytes.status().with(where);
     auto frame = parse_frame(*bytes, contents_.seed);
     if (!frame.ok()) return frame.status().with(where);
+    if (frame->codec == Codec::primed && contents_.dictionary.empty()) {
+      return {Code::corrupt, where + ": the frame begins with a dictionary, and the shard has none"};
+    }
     if (frame->chunk != c || frame->text_size != plan_.chunk_size(contents_.shard, c)) {
       return {Code::corrupt, where + ": the frame is that of another chunk"};
     }
@@ -171,6 +182,33 @@ void Writer::fill_entries() {
   }
 }
 
+Status Writer::check_dictionary() {
+  const std::string where = "the dictionary of shard " + std::to_string(contents_.shard);
+  auto frame = parse_frame(contents_.dictionary, contents_.seed);
+  if (!frame.ok()) return frame.status().with(where);
+  if (frame->codec != Codec::dictionary) return {Code::corrupt, where + ": these bytes are none"};
+  block_.dictionary_bytes = static_cast<uint32_t>(contents_.dictionary.size());
+  block_.dictionary_text = frame->text_size;
+  block_.dictionary = sha256(contents_.dictionary);
+  return {};
+}
+
+// A contiguous dataset. *offset: of its bytes from the start of the file, user block included (unlike the addresses of chunks).
+Status Writer::write_bytes(hid_t file, const std::string& name, ByteView bytes, uint64_t* offset) {
+  const H5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  const H5Handle space = file_space(bytes.size());
+  if (H5Pset_obj_track_times(layout, false) < 0 || H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) < 0 ||
+      H5Pset_dset_no_attrs_hint(layout, true) < 0) {
+    return h5_status("cannot prepare /" + name);
+  }
+  const H5Handle data(H5Dcreate2(file, name.c_str(), H5T_STD_U8LE, space, H5P_DEFAULT, layout, H5P_DEFAULT), H5Dclose);
+  if (!data.ok() || H5Dwrite(data, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) < 0) {
+    return h5_status("cannot write /" + name);
+  }
+  *offset = H5Dget_offset(data);
+  return {};
+}
+
 Status Writer::write_index(hid_t file) {
   fill_entries();
   const Bytes plain = index_.serialize();
@@ -179,18 +217,7 @@ Status Writer::write_index(hid_t file) {
                                std::to_string(max_index_bytes) + " bytes: choose smaller shards"};
   }
   const Bytes stored = ShardIndex::pack(plain);
-  const H5Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  const H5Handle space = file_space(stored.size());
-  if (H5Pset_obj_track_times(layout, false) < 0 || H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) < 0 ||
-      H5Pset_dset_no_attrs_hint(layout, true) < 0) {
-    return h5_status("cannot prepare /index");
-  }
-  const H5Handle data(H5Dcreate2(file, "index", H5T_STD_U8LE, space, H5P_DEFAULT, layout, H5P_DEFAULT), H5Dclose);
-  if (!data.ok() || H5Dwrite(data, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, stored.data()) < 0) {
-    return h5_status("cannot write /index");
-  }
-  // Relative to the start of the file, user block included (unlike the addresses of chunks).
-  block_.index_offset = H5Dget_offset(data);
+  LLMC_TRY(write_bytes(file, "index", stored, &block_.index_offset));
   block_.index_bytes = stored.size();
   block_.index_plain_bytes = plain.size();
   block_.index = sha256(stored);
@@ -200,6 +227,7 @@ Status Writer::write_index(hid_t file) {
 Result<WrittenShard> Writer::seal() {
   const std::string name = printable(path_.native());
   LLMC_ASSIGN(block_.file_bytes, file_.size());
+  block_.features = features_of(plan_.options().parameters);
   block_.shard = contents_.shard;
   block_.shards = static_cast<uint32_t>(plan_.shards().size());
   block_.text_bytes = shard_.text_size;
@@ -224,6 +252,11 @@ Result<WrittenShard> Writer::seal() {
   LLMC_TRY(file_.read_at(block_.index_offset, stored));
   if (sha256(stored) != block_.index) {
     return Status(Code::failure, name + ": libhdf5 put the index elsewhere than it said");
+  }
+  if (block_.dictionary_bytes > 0) {
+    stored.resize(block_.dictionary_bytes);
+    LLMC_TRY(file_.read_at(block_.dictionary_offset, stored));
+    if (stored != contents_.dictionary) return Status(Code::failure, name + ": libhdf5 put the dictionary elsewhere than it said");
   }
 
   Bytes buffer(1u << 20);

@@ -19,6 +19,7 @@ struct ShardContents {
   const Plan* plan = nullptr;
   uint32_t shard = 0;
   uint32_t seed = 0;
+  Bytes dictionary;  // its frame; empty: the shard has none
   std::function<Result<Bytes>(uint32_t chunk)> frame;
   std::function<Digest(size_t piece)> digest;  // by index into Plan::pieces()
 };

@@ -16,7 +16,7 @@ constexpr size_t segment_header_bytes = 48;
 constexpr uint32_t record_magic = 0x5250534c;  // "LSPR"
 constexpr size_t record_header_bytes = 24;
 constexpr uint64_t max_payload = uint64_t{max_chunk_bytes} + frame_header_bytes;
-enum : uint8_t { record_seed = 1, record_frame = 2, record_digest = 3 };
+enum : uint8_t { record_seed = 1, record_frame = 2, record_digest = 3, record_dictionary = 4 };
 
 Bytes segment_header(const Digest& plan, uint32_t number) {
   ByteWriter out;
@@ -143,6 +143,8 @@ void Spool::note(uint32_t segment, uint8_t kind, uint32_t shard, uint32_t number
       s.chunks[number] = {offset, segment, length};
       ++s.frames;
     }
+  } else if (kind == record_dictionary && number == 0) {
+    if (!s.dictionary) s.dictionary = Location{offset, segment, length};
   } else if (kind == record_digest && payload.size() == sizeof(Digest) && length == sizeof(Digest)) {
     const Shard& plan = plan_->shards()[shard];
     if (number >= plan.pieces) return;
@@ -229,9 +231,27 @@ Status Spool::add_digest(size_t piece, const Digest& digest) {
   return append(record_digest, shard, static_cast<uint32_t>(piece - plan_->shards()[shard].first_piece), digest);
 }
 
+Status Spool::add_dictionary(uint32_t shard, ByteView frame) {
+  if (has_dictionary(shard)) return {};
+  return append(record_dictionary, shard, 0, frame);
+}
+
+bool Spool::has_dictionary(uint32_t shard) const {
+  const auto at = shards_.find(shard);
+  return at != shards_.end() && at->second.dictionary;
+}
+
 Result<Bytes> Spool::read_frame(uint32_t shard, uint32_t chunk) const {
   if (!has_frame(shard, chunk)) return Status(Code::failure, "the spool has no such frame");
-  const Location& where = shards_.at(shard).chunks[chunk];
+  return read_record(shards_.at(shard).chunks[chunk]);
+}
+
+Result<Bytes> Spool::read_dictionary(uint32_t shard) const {
+  if (!has_dictionary(shard)) return Status(Code::failure, "the spool has no such dictionary");
+  return read_record(*shards_.at(shard).dictionary);
+}
+
+Result<Bytes> Spool::read_record(const Location& where) const {
   if (!reader_.is_open() || reader_segment_ != where.segment) {
     LLMC_ASSIGN(reader_, File::open_read(segment_path(where.segment)));
     reader_segment_ = where.segment;

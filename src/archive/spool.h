@@ -37,6 +37,8 @@ class Spool {
   std::optional<uint32_t> seed(uint32_t shard) const;
   bool has_frame(uint32_t shard, uint32_t chunk) const;
   const Digest* digest(size_t piece) const;  // by index into Plan::pieces(); null: not there
+  // The shard's dictionary is here; one of no bytes says that it has none.
+  bool has_dictionary(uint32_t shard) const;
   uint32_t frames(uint32_t shard) const;     // how many frames of this shard are here
 
   // What is here already is left as it is. Frames are taken as they come: their owner has
@@ -44,9 +46,11 @@ class Spool {
   Status add_seed(uint32_t shard, uint32_t seed);
   Status add_frame(uint32_t shard, uint32_t chunk, ByteView frame);
   Status add_digest(size_t piece, const Digest& digest);
+  Status add_dictionary(uint32_t shard, ByteView frame);
 
   // Code::corrupt where the bytes on disk have changed since.
   Result<Bytes> read_frame(uint32_t shard, uint32_t chunk) const;
+  Result<Bytes> read_dictionary(uint32_t shard) const;
 
   // The shard is committed: forgets all of it and deletes segments that nothing needs any more.
   Status drop(uint32_t shard);
@@ -72,6 +76,7 @@ class Spool {
     std::optional<uint32_t> seed;
     uint32_t frames = 0;
     std::vector<Location> chunks;
+    std::optional<Location> dictionary;
     std::vector<uint32_t> segments;  // that hold a record of this shard, each once
   };
   struct Segment {
@@ -87,6 +92,7 @@ class Spool {
   // Notes a record that stands on disk. Numbers that the plan does not have are passed over.
   void note(uint32_t segment, uint8_t kind, uint32_t shard, uint32_t number, uint64_t offset, uint32_t length,
             ByteView payload);
+  Result<Bytes> read_record(const Location& where) const;
   Status append(uint8_t kind, uint32_t shard, uint32_t number, ByteView payload);
   ShardState& state(uint32_t shard);
   Status delete_unused();

@@ -54,6 +54,10 @@ Bytes UserBlock::serialize() const {
   out.bytes(plan);
   out.bytes(index);
   out.bytes(body);
+  out.u64(dictionary_offset);
+  out.u32(dictionary_bytes);
+  out.u32(dictionary_text);
+  out.bytes(dictionary);
   Bytes bytes = out.take();
   bytes.resize(crc_offset);
   ByteWriter crc;
@@ -98,6 +102,10 @@ Result<UserBlock> UserBlock::parse(ByteView bytes, uint64_t file_bytes, const st
   read_digest(in, &b.plan);
   read_digest(in, &b.index);
   read_digest(in, &b.body);
+  b.dictionary_offset = in.u64();
+  b.dictionary_bytes = in.u32();
+  b.dictionary_text = in.u32();
+  read_digest(in, &b.dictionary);
   const ByteView rest = in.bytes(in.left());
   if (b.file_bytes != file_bytes) {
     return refuse((file_bytes < b.file_bytes ? "cut off: " : "bytes were added: ") + std::to_string(file_bytes) +
@@ -106,7 +114,12 @@ Result<UserBlock> UserBlock::parse(ByteView bytes, uint64_t file_bytes, const st
   // A CRC that fits is no proof of good will: the fields must agree with each other as well.
   const uint64_t limit = uint64_t{1} << 62;
   const uint64_t chunks = b.chunk_bytes ? (b.text_bytes + b.chunk_bytes - 1) / b.chunk_bytes : 0;
-  const bool sound = version != 0 && zero16 == 0 && zero32 == 0 &&
+  const bool no_dictionary = b.dictionary_offset == 0 && b.dictionary_bytes == 0 && b.dictionary_text == 0 && b.dictionary == Digest{};
+  const bool a_dictionary = (b.features & feature_dictionary) != 0 && b.chunk_bytes <= max_primed_chunk_bytes &&
+                            b.dictionary_offset >= user_block_bytes && b.dictionary_offset <= file_bytes &&
+                            b.dictionary_bytes > frame_header_bytes && b.dictionary_bytes <= file_bytes - b.dictionary_offset &&
+                            b.dictionary_text <= max_dictionary_bytes && b.dictionary_bytes - frame_header_bytes < b.dictionary_text;
+  const bool sound = (no_dictionary || a_dictionary) && version != 0 && zero16 == 0 && zero32 == 0 &&
                      std::all_of(rest.begin(), rest.end(), [](uint8_t x) { return x == 0; }) && b.shards >= 1 &&
                      b.shards <= max_shards && b.shard < b.shards && b.text_bytes <= limit && b.text_offset <= limit &&
                      b.chunk_bytes >= 1 && b.chunk_bytes <= max_chunk_bytes && b.chunks == chunks &&

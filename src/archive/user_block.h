@@ -31,6 +31,11 @@ struct UserBlock {
   Digest plan{};
   Digest index{};              // SHA-256 of the index as stored
   Digest body{};               // SHA-256 of all bytes behind this block
+  // The shard's dictionary; all zero where it has none.
+  uint64_t dictionary_offset = 0;  // of its frame, the bytes of /dictionary, in this file
+  uint32_t dictionary_bytes = 0;   // of the frame
+  uint32_t dictionary_text = 0;    // of its text
+  Digest dictionary{};             // SHA-256 of the frame
 
   uint32_t chunk_size(uint32_t chunk) const {
     const uint64_t left = text_bytes - uint64_t{chunk} * chunk_bytes;

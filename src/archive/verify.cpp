@@ -15,9 +15,10 @@ namespace fs = std::filesystem;
 
 bool asked(const StopRequest& stop) { return stop && stop(); }
 
-void name_entries(const ShardIndex& index, uint64_t begin, uint64_t end, Finding* finding) {
+// Names those of the entries from number `from` on. Returns where to go on, so that none is named twice.
+size_t name_entries(const ShardIndex& index, uint64_t begin, uint64_t end, Finding* finding, size_t from = 0) {
   const auto [first, last] = index.entries_in(begin, end);
-  for (size_t i = first; i < last; ++i) {
+  for (size_t i = std::max(first, from); i < last; ++i) {
     if (index.entries[i].size == 0) continue;
     if (finding->entries.size() < max_finding_entries) {
       finding->entries.push_back(index.entries[i].entry.name);
@@ -25,6 +26,7 @@ void name_entries(const ShardIndex& index, uint64_t begin, uint64_t end, Finding
       ++finding->more_entries;
     }
   }
+  return std::max(last, from);
 }
 
 // SHA-256 of a whole file and of all behind its user block, in one reading.
@@ -122,6 +124,24 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
     found("the manifest and the shard disagree about its size");
   }
   uint64_t damaged = 0;
+  if (shard->has_dictionary()) {
+    const auto dictionary = shard->read_dictionary();
+    if (!dictionary.ok()) {
+      if (dictionary.status().code() != Code::corrupt) return dictionary.status();
+      ++damaged;
+      uint64_t depending = 0;
+      Finding& finding = found(strip(dictionary.status()));
+      finding.shard = block->shard;
+      size_t named = 0;
+      for (uint32_t c = 0; c < shard->block().chunks; ++c) {
+        if (shard->index().chunks[c].codec != Codec::primed) continue;
+        ++depending;
+        const uint64_t begin = uint64_t{c} * block->chunk_bytes;
+        named = name_entries(shard->index(), begin, begin + block->chunk_size(c), &finding, named);
+      }
+      finding.message += "; " + std::to_string(depending) + " of " + std::to_string(shard->block().chunks) + " chunks begin with it";
+    }
+  }
   for (uint32_t c = 0; c < shard->block().chunks; ++c) {
     if (asked(stop)) {
       report->stopped = true;

@@ -51,6 +51,9 @@ Bytes CodecParameters::serialize() const {
   out.u8(static_cast<uint8_t>(codec));
   out.u32(window);
   out.u32(carry);
+  if (dictionary == 0) return out.take();
+  out.u32(dictionary);
+  out.u8(only_if_worth);
   return out.take();
 }
 
@@ -60,13 +63,24 @@ Result<CodecParameters> CodecParameters::parse(ByteView bytes) {
   const uint8_t codec = in.u8();
   parameters.window = in.u32();
   parameters.carry = in.u32();
+  const bool with_dictionary = in.left() > 0;
+  uint8_t rule = 0;
+  if (with_dictionary) {
+    parameters.dictionary = in.u32();
+    rule = in.u8();
+    parameters.only_if_worth = rule == 1;
+  }
   if (!in.done()) {
-    return Status(Code::corrupt, "the coding parameters are " + std::to_string(bytes.size()) + " bytes long, not 9");
+    return Status(Code::corrupt, "the coding parameters are " + std::to_string(bytes.size()) + " bytes long, not 9 or 14");
   }
   if (codec > static_cast<uint8_t>(Codec::rank)) {
     return Status(Code::failure, "codec " + std::to_string(codec) + " is not known to this version of llmc-batch");
   }
   parameters.codec = static_cast<Codec>(codec);
+  if (with_dictionary && (parameters.dictionary == 0 || parameters.dictionary > max_dictionary_bytes || rule > 1 ||
+                          parameters.codec != Codec::mix)) {
+    return Status(Code::corrupt, "the coding parameters ask for a dictionary that cannot be");
+  }
   if (parameters.window != 0 && parameters.carry >= parameters.window) {
     return Status(Code::corrupt, "the coding parameters carry " + std::to_string(parameters.carry) +
                                      " tokens into windows of " + std::to_string(parameters.window));
@@ -90,10 +104,13 @@ ChunkCodec::ChunkCodec(Engine* engine, const CodecParameters& parameters)
     : ChunkCodec(make_token_engine(engine), parameters) {}
 
 ChunkCodec::ChunkCodec(std::unique_ptr<TokenEngine> engine, const CodecParameters& parameters)
-    : engine_(std::move(engine)), parameters_(parameters) {}
+    : engine_(std::move(engine)), parameters_(parameters), primed_(std::make_unique<PrimedStates>()) {}
+
+ChunkCodec::~ChunkCodec() = default;
 
 Status ChunkCodec::encode(ChunkFeed& feed, int streams) const {
-  LLMC_ASSIGN(const LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  LLMC_ASSIGN(LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  job.primed = primed_.get();
   if (!engine_ && is_model_codec(job.codec)) {
     return {Code::model, std::string("codec ") + codec_name(job.codec) + " needs a model, and none is given"};
   }
@@ -105,9 +122,42 @@ Status ChunkCodec::encode(ChunkFeed& feed, int streams) const {
 }
 
 Status ChunkCodec::decode(ChunkFeed& feed, int streams) const {
-  LLMC_ASSIGN(const LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  LLMC_ASSIGN(LockstepJob job, make_job(engine_.get(), parameters_, streams));
+  job.primed = primed_.get();
   try {
     return decode_in_lockstep(job, feed);
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  }
+}
+
+Result<Bytes> ChunkCodec::make_dictionary(const DictionaryWork& work, ChunkFeed& feed) const {
+  if (!engine_) return Status(Code::model, "a dictionary needs a model, and none is given");
+  LLMC_ASSIGN(const LockstepJob job, make_job(engine_.get(), parameters_, 1));
+  try {
+    LLMC_ASSIGN(Bytes frame, primed_->make(job, work, feed));
+    if (frame.empty() || work.sample.empty()) return frame;
+    const auto shared = std::make_shared<const Bytes>(frame);
+    uint64_t before = 0, after = 0;
+    for (const bool with : {false, true}) {
+      std::vector<ChunkItem> items;
+      for (const Bytes& text : work.sample) {
+        items.push_back(make_item(0, 0, static_cast<uint32_t>(text.size()), text));
+        items.back().seed = work.seed;
+        if (with) items.back().dictionary = shared;
+      }
+      MemoryFeed inner(std::move(items), 1, &feed);
+      LLMC_TRY(encode(inner, static_cast<int>(work.sample.size())));
+      for (const Result<Bytes>& outcome : inner.outcomes()) {
+        LLMC_TRY(outcome.status());
+        (with ? after : before) += outcome->size();
+      }
+    }
+    // Both sums times chunks / sample size, on one side of the fraction.
+    const auto gain = (static_cast<__int128>(before) - static_cast<__int128>(after)) * work.chunks -
+                      static_cast<__int128>(frame.size()) * work.sample.size();
+    if (gain * 100 < static_cast<__int128>(before) * work.chunks * least_gain_percent) return Bytes();
+    return frame;
   } catch (const std::bad_alloc&) {
     return out_of_memory();
   }

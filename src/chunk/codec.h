@@ -9,11 +9,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/status.h"
 #include "chunk/feed.h"
+#include "chunk/primed_states.h"
 #include "chunk/token_engine.h"
 #include "frame/frame.h"
 #include "model/session.h"
@@ -25,11 +27,23 @@ struct CodecParameters {
   Codec codec = Codec::range;
   uint32_t window = 0;  // tokens a window codes at most (n); 0: the model's context
   uint32_t carry = 0;   // tokens carried into the next window (c), c + 1 <= n
-  // Stable bytes: part of the plan digest and of the frame seed.
-  // codec u8, window u32, carry u32, little-endian.
+  // Bytes of each shard's dictionary at most, for mix; 0: none. `only_if_worth`: where it gains enough on a sample.
+  uint32_t dictionary = 0;
+  bool only_if_worth = false;
+  // Stable bytes: part of the plan digest and of the frame seed. codec u8, window u32, carry u32,
+  // little-endian; with a dictionary also dictionary u32, only_if_worth u8.
   Bytes serialize() const;
   // Code::corrupt, or Code::failure for a codec of a later version.
   static Result<CodecParameters> parse(ByteView bytes);
+};
+
+// What a shard's dictionary is made of, and what decides whether it is worth it.
+struct DictionaryWork {
+  uint32_t seed = 0;         // of the shard's frames
+  uint32_t chunk_bytes = 0;  // of its chunks
+  uint32_t chunks = 0;       // how many
+  Bytes text;
+  std::vector<Bytes> sample;  // chunks to measure on; none: it is always worth it
 };
 
 // First 4 bytes of SHA-256(model digest, parameters, shard number as u32, plain bytes of the
@@ -44,6 +58,7 @@ class ChunkCodec {
   // `engine` must outlive the codec.
   ChunkCodec(Engine* engine, const CodecParameters& parameters);
   ChunkCodec(std::unique_ptr<TokenEngine> engine, const CodecParameters& parameters);
+  ~ChunkCodec();
 
   // streams: how many chunks a thread works on in lock-step, at most.
   //
@@ -59,9 +74,16 @@ class ChunkCodec {
   Result<Bytes> encode_one(ChunkItem item) const;
   Result<Bytes> decode_one(ChunkItem item) const;
 
+  // The frame of a dictionary; no bytes where it is not worth its place: where its text does not shrink, or
+  // where it gains less than `least_gain_percent` of the frames, its own frame counted, going by the
+  // sample. A pure function of the work. Tells `feed` of progress and asks it whether to stop; takes no items.
+  Result<Bytes> make_dictionary(const DictionaryWork& work, ChunkFeed& feed) const;
+  static constexpr int least_gain_percent = 3;
+
  private:
   std::unique_ptr<TokenEngine> engine_;
   CodecParameters parameters_;
+  std::unique_ptr<PrimedStates> primed_;
 };
 
 // The same with an engine and codec for this call alone.

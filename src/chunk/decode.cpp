@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "chunk/fallback.h"
 #include "chunk/lockstep.h"
+#include "chunk/primed_states.h"
 #include "chunk/symbol_coder.h"
 #include "chunk/window.h"
 
@@ -76,6 +77,26 @@ class DecodeLoop {
         feed_.finished(item.ticket, Status(Code::model, chunk_name(item) + " was coded with a model, and none is given"));
         continue;
       }
+      if (frame.codec == Codec::dictionary && !job_.learner) {
+        // As an item of its own: all that is asked for is its text.
+        auto primed = job_.primed->get(job_, item.bytes, item.seed, feed_);
+        if (!primed.ok() && feed_.stopped()) return {};
+        feed_.finished(item.ticket, primed.ok() ? Result<Bytes>((*primed)->text) : primed.status());
+        continue;
+      }
+      MixStart start{nullptr, job_.learner, 0};
+      std::shared_ptr<const Primed> primed;
+      if (frame.codec == Codec::primed) {
+        Result<std::shared_ptr<const Primed>> found = Status(Code::corrupt, "is not given");
+        if (item.dictionary) found = job_.primed->get(job_, *item.dictionary, item.seed, feed_);
+        if (!found.ok()) {
+          if (feed_.stopped()) return {};
+          feed_.finished(item.ticket, found.status().with(chunk_name(item) + " begins with the dictionary of its shard, which"));
+          continue;
+        }
+        primed = std::move(*found);
+        start.primed = &primed->model;
+      }
       if (!session_) {
         if (Status status = make_session(); !status.ok()) {
           feed_.finished(item.ticket, status.with(chunk_name(item)));
@@ -85,7 +106,12 @@ class DecodeLoop {
       DecodeStream stream{free_.back(), std::move(item), frame, WindowCursor(job_.window, job_.carry), nullptr, {}, 0, {}, {}};
       free_.pop_back();
       session_->reset(stream.slot);
-      stream.decoder = coders_->make_decoder(frame.codec, frame.text_size, frame.payload);
+      stream.decoder = coders_->make_decoder(frame.codec, frame.text_size, frame.payload, start);
+      if (!stream.decoder) {
+        feed_.finished(stream.item.ticket, corrupt(chunk_name(stream.item) + ": the payload is not one of its codec"));
+        free_.push_back(stream.slot);
+        continue;
+      }
       streams_.push_back(std::move(stream));
     }
     return {};

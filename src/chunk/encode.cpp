@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "chunk/fallback.h"
 #include "chunk/lockstep.h"
+#include "chunk/primed_states.h"
 #include "chunk/symbol_coder.h"
 #include "chunk/window.h"
 
@@ -97,9 +98,21 @@ class EncodeLoop {
         finish(item, std::nullopt);
         continue;
       }
+      MixStart start{nullptr, job_.learner, job_.room};
+      std::shared_ptr<const Primed> primed;
+      if (item.dictionary && job_.codec == Codec::mix) {
+        auto found = job_.primed->get(job_, *item.dictionary, item.seed, feed_);
+        if (!found.ok()) {
+          if (feed_.stopped()) return false;
+          feed_.finished(item.ticket, found.status().with(chunk_name(item) + ": the dictionary of its shard"));
+          continue;
+        }
+        primed = std::move(*found);
+        start.primed = &primed->model;
+      }
       EncodeStream stream{0, std::move(item), {}, WindowCursor(job_.window, job_.carry), nullptr};
       job_.engine->tokenizer().encode(stream.item.bytes, &stream.symbols);
-      stream.encoder = coders_->make_encoder(job_.codec, stream.item.bytes.size());
+      stream.encoder = coders_->make_encoder(job_.codec, stream.item.bytes.size(), start);
       ask_ = stream.encoder->ask();
       stream.slot = free_.back();
       free_.pop_back();

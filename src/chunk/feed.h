@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -19,6 +20,9 @@ struct ChunkItem {
   // Decoding: text after which to stop, in bytes; the outcome is cut to it. 0: all of it, and only then is the text held
   // against its CRC; the frame's CRC is checked in any case.
   uint32_t wanted = 0;
+  // The frame of the shard's dictionary; null: there is none. Encoding begins with it, decoding needs it for
+  // frames that were coded so.
+  std::shared_ptr<const Bytes> dictionary = nullptr;
 };
 
 // All calls may come from several compute threads at once.

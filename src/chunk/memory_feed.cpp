@@ -4,8 +4,8 @@
 
 namespace llmc {
 
-MemoryFeed::MemoryFeed(std::vector<ChunkItem> items, int threads)
-    : items_(std::move(items)), threads_(static_cast<size_t>(std::max(threads, 1))) {
+MemoryFeed::MemoryFeed(std::vector<ChunkItem> items, int threads, ChunkFeed* outer)
+    : items_(std::move(items)), threads_(static_cast<size_t>(std::max(threads, 1))), outer_(outer) {
   for (size_t i = 0; i < items_.size(); ++i) {
     items_[i].ticket = i;
     outcomes_.emplace_back(Status(Code::failure, "chunk " + std::to_string(items_[i].chunk) + " was not reached"));
@@ -28,11 +28,13 @@ void MemoryFeed::finished(uint64_t ticket, Result<Bytes> outcome) {
 }
 
 void MemoryFeed::progress(uint64_t tokens) {
+  if (outer_) outer_->progress(tokens);
   const std::lock_guard lock(mutex_);
   tokens_ += tokens;
 }
 
 bool MemoryFeed::stopped() const {
+  if (outer_ && outer_->stopped()) return true;
   const std::lock_guard lock(mutex_);
   return stopped_;
 }

@@ -12,8 +12,9 @@ namespace llmc {
 class MemoryFeed final : public ChunkFeed {
  public:
   // Tickets are set to the items' positions. `threads`: how many will ask; none is given more
-  // than its share of what is unfinished, so that all stay busy to the end.
-  explicit MemoryFeed(std::vector<ChunkItem> items, int threads = 1);
+  // than its share of what is unfinished, so that all stay busy to the end. `outer`: hears of progress and is
+  // asked whether to stop; null: nobody.
+  explicit MemoryFeed(std::vector<ChunkItem> items, int threads = 1, ChunkFeed* outer = nullptr);
 
   bool next(ChunkItem* item, int held, bool wait) override;
   void finished(uint64_t ticket, Result<Bytes> outcome) override;
@@ -34,6 +35,7 @@ class MemoryFeed final : public ChunkFeed {
   size_t threads_;
   uint64_t tokens_ = 0;
   bool stopped_ = false;
+  ChunkFeed* outer_ = nullptr;
 };
 
 }  // namespace llmc

@@ -11,6 +11,10 @@ std::vector<ByteView> texts_of(const Tokenizer& tokenizer) {
   return texts;
 }
 
+constexpr size_t room_bytes = 4;
+
+size_t table_bytes(uint32_t room) { return std::min(room, max_primed_chunk_bytes); }
+
 // A predictor on loan.
 class Loan {
  public:
@@ -29,6 +33,8 @@ class MixSymbolEncoder final : public SymbolEncoder {
  public:
   MixSymbolEncoder(int vocab, size_t text_bytes, MixMemory& memory)
       : vocab_(vocab), loan_(memory), mix_(memory.tree(), loan_.model(), text_bytes) {}
+  MixSymbolEncoder(int vocab, const MixModel& start, MixMemory& memory)
+      : vocab_(vocab), loan_(memory), mix_(memory.tree(), loan_.model(), start), mixed_(Codec::primed) {}
   Ask ask() const override { return Ask::tables; }
   void encode(Session& session, int row, Symbol symbol) override {
     const std::span<const uint32_t> weights = session.weights(row);
@@ -50,7 +56,7 @@ class MixSymbolEncoder final : public SymbolEncoder {
     by_range_ = plain.size() < mixed.size();
     return by_range_ ? plain : mixed;
   }
-  Codec codec() const override { return by_range_ ? Codec::range : Codec::mix; }
+  Codec codec() const override { return by_range_ ? Codec::range : mixed_; }
 
  private:
   static constexpr size_t enough_bytes = 64;
@@ -58,14 +64,42 @@ class MixSymbolEncoder final : public SymbolEncoder {
   Loan loan_;
   MixEncoder mix_;
   RangeEncoder range_;
+  Codec mixed_ = Codec::mix;
   bool decided_ = false;
   bool by_range_ = false;
+};
+
+// A dictionary: the bytes that the tables are made for, then the code. Its predictor belongs to the caller.
+class DictionaryEncoder final : public SymbolEncoder {
+ public:
+  DictionaryEncoder(int vocab, const MixStart& start, const MixTree& tree)
+      : vocab_(vocab), room_(start.room), mix_(tree, *start.learner, table_bytes(start.room)) {}
+  Ask ask() const override { return Ask::tables; }
+  void encode(Session& session, int row, Symbol symbol) override {
+    mix_.encode(session.weights(row), static_cast<uint32_t>(std::min(symbol, vocab_)));
+    if (symbol >= vocab_) mix_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
+  }
+  size_t size() const override { return room_bytes + mix_.size(); }
+  Bytes finish() override {
+    ByteWriter out;
+    out.u32(room_);
+    out.bytes(mix_.finish());
+    return out.take();
+  }
+  Codec codec() const override { return Codec::dictionary; }
+
+ private:
+  int vocab_;
+  uint32_t room_;
+  MixEncoder mix_;
 };
 
 class MixSymbolDecoder final : public SymbolDecoder {
  public:
   MixSymbolDecoder(int vocab, size_t text_bytes, MixMemory& memory, ByteView payload)
       : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), text_bytes, payload) {}
+  MixSymbolDecoder(int vocab, const MixModel& start, MixMemory& memory, ByteView payload)
+      : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), start, payload) {}
   Symbol decode(Session& session, int row, Ask) override {
     const auto symbol = static_cast<Symbol>(in_.decode(session.weights(row)));
     return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
@@ -78,9 +112,26 @@ class MixSymbolDecoder final : public SymbolDecoder {
   MixDecoder in_;
 };
 
+class DictionaryDecoder final : public SymbolDecoder {
+ public:
+  DictionaryDecoder(int vocab, const MixStart& start, uint32_t room, const MixTree& tree, ByteView code)
+      : vocab_(vocab), in_(tree, *start.learner, table_bytes(room), code) {}
+  Symbol decode(Session& session, int row, Ask) override {
+    const auto symbol = static_cast<Symbol>(in_.decode(session.weights(row)));
+    return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
+  }
+  bool at_end() const override { return in_.at_end(); }
+
+ private:
+  int vocab_;
+  MixDecoder in_;
+};
+
 }  // namespace
 
-MixMemory::MixMemory(const Tokenizer& tokenizer) : tree_(texts_of(tokenizer), tokenizer.needs_escape()) {}
+MixTree mix_tree_of(const Tokenizer& tokenizer) { return MixTree(texts_of(tokenizer), tokenizer.needs_escape()); }
+
+MixMemory::MixMemory(const Tokenizer& tokenizer) : tree_(mix_tree_of(tokenizer)) {}
 
 std::unique_ptr<MixModel> MixMemory::take() {
   if (free_.empty()) return std::make_unique<MixModel>(tree_);
@@ -89,13 +140,29 @@ std::unique_ptr<MixModel> MixMemory::take() {
   return model;
 }
 
-std::unique_ptr<SymbolEncoder> make_mix_encoder(const Tokenizer& tokenizer, size_t text_bytes, MixMemory& memory) {
-  return std::make_unique<MixSymbolEncoder>(tokenizer.vocab(), text_bytes, memory);
+std::unique_ptr<SymbolEncoder> make_mix_encoder(Codec codec, const Tokenizer& tokenizer, size_t text_bytes, const MixStart& start,
+                                                MixMemory& memory) {
+  const int vocab = tokenizer.vocab();
+  if (codec == Codec::dictionary) {
+    return start.learner ? std::make_unique<DictionaryEncoder>(vocab, start, memory.tree()) : nullptr;
+  }
+  if (start.primed) return std::make_unique<MixSymbolEncoder>(vocab, *start.primed, memory);
+  return std::make_unique<MixSymbolEncoder>(vocab, text_bytes, memory);
 }
 
-std::unique_ptr<SymbolDecoder> make_mix_decoder(const Tokenizer& tokenizer, size_t text_bytes, MixMemory& memory,
-                                                ByteView payload) {
-  return std::make_unique<MixSymbolDecoder>(tokenizer.vocab(), text_bytes, memory, payload);
+std::unique_ptr<SymbolDecoder> make_mix_decoder(Codec codec, const Tokenizer& tokenizer, size_t text_bytes, const MixStart& start,
+                                                MixMemory& memory, ByteView payload) {
+  const int vocab = tokenizer.vocab();
+  if (codec == Codec::dictionary) {
+    ByteReader in(payload);
+    const uint32_t room = in.u32();
+    if (!in.ok() || room < text_bytes || !start.learner) return nullptr;
+    return std::make_unique<DictionaryDecoder>(vocab, start, room, memory.tree(), payload.subspan(room_bytes));
+  }
+  if (codec == Codec::primed) {
+    return start.primed ? std::make_unique<MixSymbolDecoder>(vocab, *start.primed, memory, payload) : nullptr;
+  }
+  return std::make_unique<MixSymbolDecoder>(vocab, text_bytes, memory, payload);
 }
 
 }  // namespace llmc

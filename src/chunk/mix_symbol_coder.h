@@ -24,8 +24,13 @@ class MixMemory {
   std::vector<std::unique_ptr<MixModel>> free_;
 };
 
-std::unique_ptr<SymbolEncoder> make_mix_encoder(const Tokenizer& tokenizer, size_t text_bytes, MixMemory& memory);
-std::unique_ptr<SymbolDecoder> make_mix_decoder(const Tokenizer& tokenizer, size_t text_bytes, MixMemory& memory,
-                                                ByteView payload);
+// The tree over a vocabulary, the escape included where there is one.
+MixTree mix_tree_of(const Tokenizer& tokenizer);
+
+// codec: mix, primed or dictionary.
+std::unique_ptr<SymbolEncoder> make_mix_encoder(Codec codec, const Tokenizer& tokenizer, size_t text_bytes, const MixStart& start,
+                                                MixMemory& memory);
+std::unique_ptr<SymbolDecoder> make_mix_decoder(Codec codec, const Tokenizer& tokenizer, size_t text_bytes, const MixStart& start,
+                                                MixMemory& memory, ByteView payload);
 
 }  // namespace llmc

@@ -89,6 +89,8 @@ class RankSymbolDecoder final : public SymbolDecoder {
   RankDecoder in_;
 };
 
+bool is_mixed(Codec codec) { return codec == Codec::mix || codec == Codec::primed || codec == Codec::dictionary; }
+
 }  // namespace
 
 bool is_model_codec(Codec codec) { return codec != Codec::stored && codec != Codec::zstd; }
@@ -101,18 +103,18 @@ MixMemory& SymbolCoders::mix_memory() {
   return *mix_memory_;
 }
 
-std::unique_ptr<SymbolEncoder> SymbolCoders::make_encoder(Codec codec, size_t text_bytes) {
+std::unique_ptr<SymbolEncoder> SymbolCoders::make_encoder(Codec codec, size_t text_bytes, const MixStart& start) {
   if (codec == Codec::range) return std::make_unique<RangeSymbolEncoder>(tokenizer_.vocab());
   if (codec == Codec::rank) return std::make_unique<RankSymbolEncoder>(tokenizer_.vocab());
-  if (codec == Codec::mix) return make_mix_encoder(tokenizer_, text_bytes, mix_memory());
+  if (is_mixed(codec)) return make_mix_encoder(codec, tokenizer_, text_bytes, start, mix_memory());
   return nullptr;
 }
 
-std::unique_ptr<SymbolDecoder> SymbolCoders::make_decoder(Codec codec, size_t text_bytes, ByteView payload) {
+std::unique_ptr<SymbolDecoder> SymbolCoders::make_decoder(Codec codec, size_t text_bytes, ByteView payload, const MixStart& start) {
   const int vocab = tokenizer_.vocab();
   if (codec == Codec::range) return std::make_unique<RangeSymbolDecoder>(vocab, payload);
   if (codec == Codec::rank) return std::make_unique<RankSymbolDecoder>(vocab, tokenizer_.needs_escape(), payload);
-  if (codec == Codec::mix) return make_mix_decoder(tokenizer_, text_bytes, mix_memory(), payload);
+  if (is_mixed(codec)) return make_mix_decoder(codec, tokenizer_, text_bytes, start, mix_memory(), payload);
   return nullptr;
 }
 

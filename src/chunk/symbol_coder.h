@@ -43,6 +43,14 @@ class SymbolDecoder {
 bool is_model_codec(Codec codec);
 
 class MixMemory;
+class MixModel;
+
+// How the mix codec's predictor begins, where not from nothing.
+struct MixStart {
+  const MixModel* primed = nullptr;  // from a copy of this: mix becomes primed
+  MixModel* learner = nullptr;       // a dictionary: what is learned stays in this
+  uint32_t room = 0;                 // of a dictionary that is coded
+};
 
 // Makes the coders of one thread's chunks and keeps what they can hand on: it outlives them.
 class SymbolCoders {
@@ -51,9 +59,9 @@ class SymbolCoders {
   ~SymbolCoders();
 
   // `codec` is a model codec; text_bytes: of the chunk's plain text.
-  // The payload outlives the decoder.
-  std::unique_ptr<SymbolEncoder> make_encoder(Codec codec, size_t text_bytes);
-  std::unique_ptr<SymbolDecoder> make_decoder(Codec codec, size_t text_bytes, ByteView payload);
+  // The payload outlives the decoder. A null decoder: the payload cannot be one of this codec, or its start is not given.
+  std::unique_ptr<SymbolEncoder> make_encoder(Codec codec, size_t text_bytes, const MixStart& start = {});
+  std::unique_ptr<SymbolDecoder> make_decoder(Codec codec, size_t text_bytes, ByteView payload, const MixStart& start = {});
 
  private:
   MixMemory& mix_memory();

@@ -34,6 +34,11 @@ class MixArray {
     data_ = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_) + line - 1) / line * line);
     size_ = size;
   }
+  // The bytes of another one.
+  void copy(const MixArray& other) {
+    if (size_ != other.size_) reset(other.size_);
+    if (size_ > 0) std::memcpy(static_cast<void*>(data_), other.data_, size_ * sizeof(T));
+  }
   size_t size() const { return size_; }
   T& operator[](size_t i) { return data_[i]; }
 

@@ -36,6 +36,10 @@ class MixEncoder {
   MixEncoder(const MixTree& tree, MixModel& model, size_t text_bytes) : tree_(tree), model_(model), path_(tree) {
     model_.reset(text_bytes);
   }
+  // Goes on behind what `start` has coded.
+  MixEncoder(const MixTree& tree, MixModel& model, const MixModel& start) : tree_(tree), model_(model), path_(tree) {
+    model_.copy(start);
+  }
   // weights: W of every symbol, the escape's last; symbol: an id, or their number for the escape.
   void encode(std::span<const uint32_t> weights, uint32_t symbol) {
     const uint32_t leaf = tree_.leaf_of(symbol);
@@ -62,6 +66,10 @@ class MixDecoder {
   MixDecoder(const MixTree& tree, MixModel& model, size_t text_bytes, ByteView code)
       : tree_(tree), model_(model), path_(tree), in_(code) {
     model_.reset(text_bytes);
+  }
+  MixDecoder(const MixTree& tree, MixModel& model, const MixModel& start, ByteView code)
+      : tree_(tree), model_(model), path_(tree), in_(code) {
+    model_.copy(start);
   }
   // Any code yields symbols of the tree.
   uint32_t decode(std::span<const uint32_t> weights) {

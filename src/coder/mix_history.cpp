@@ -14,45 +14,47 @@ constexpr uint32_t most_misses = 8;
 
 void MixHistory::reset(size_t text_bytes) {
   leaves_.assign(padding, 0);
-  word_ = word_before_ = key_ = field_ = 0;
-  fields_.fill(0);
-  fields_before_.fill(0);
-  fields_[0] = padding;
-  shape_ = 0;
-  line_ = line_before_ = padding;
-  matches_.fill({});
+  at_ = {};
+  at_.fields[0] = padding;
+  at_.line = at_.line_before = padding;
   const size_t places = std::bit_ceil(std::clamp<size_t>(text_bytes / 4, 1 << 10, 1 << 22));
   for (auto& table : places_) table.reset(places);
+}
+
+void MixHistory::copy(const MixHistory& other) {
+  leaves_ = other.leaves_;
+  at_ = other.at_;
+  for (int m = 0; m < mix_matches; ++m) places_[m].copy(other.places_[m]);
 }
 
 // The token that stands in the line before where the next but `ahead` will stand in this one, counted
 // from the start of the field; 0 where there is none.
 uint32_t MixHistory::above(size_t ahead) const {
-  if (fields_before_[field_] == 0) return 0;
-  const size_t at = fields_before_[field_] + (leaves_.size() - fields_[field_]) + ahead;
-  return at < fields_[0] ? leaves_[at] : 0;
+  if (at_.fields_before[at_.field] == 0) return 0;
+  const size_t at = at_.fields_before[at_.field] + (leaves_.size() - at_.fields[at_.field]) + ahead;
+  return at < at_.fields[0] ? leaves_[at] : 0;
 }
 
 std::array<uint32_t, mix_lists> MixHistory::list_contexts() const {
   const auto h = mix_hash;
   const uint32_t t1 = last(1), t2 = last(2);
   const uint32_t two = h(t1, t2), three = h(two, last(3));
-  const size_t column = leaves_.size() - line_;
-  const uint32_t first = column > 0 ? leaves_[line_] : 0;
-  const uint32_t by_column = column > 0 && line_before_ + column < line_ ? leaves_[line_before_ + column] : 0;
+  const size_t column = leaves_.size() - at_.line;
+  const uint32_t first = column > 0 ? leaves_[at_.line] : 0;
+  const uint32_t by_column = column > 0 && at_.line_before + column < at_.line ? leaves_[at_.line_before + column] : 0;
   const uint32_t by_field = above(0);
   return {h(two, 0),
           h(three, 1),
           h(h(h(h(three, last(4)), last(5)), last(6)), 2),
-          h(word_, 3),
-          h(h(word_before_, word_), 4),
-          h(h(static_cast<uint32_t>(shape_), static_cast<uint32_t>(shape_ >> 32)), 5),
-          h(h(key_, t1), 6),
+          h(at_.word, 3),
+          h(h(at_.word_before, at_.word), 4),
+          h(h(static_cast<uint32_t>(at_.shape), static_cast<uint32_t>(at_.shape >> 32)), 5),
+          h(h(at_.key, t1), 6),
           h(h(by_column, t1), 7),
           h(h(first, static_cast<uint32_t>(column)), 8),
-          h(h(field_, t1), 9),
-          h(h(field_, by_field), 10),
-          h(h(h(by_field, above(1)), word_), 11)};
+          h(h(at_.field, t1), 9),
+          h(h(at_.field, by_field), 10),
+          h(h(h(by_field, above(1)), at_.word), 11)};
 }
 
 void MixHistory::append(uint32_t leaf, ByteView text) {
@@ -67,33 +69,33 @@ void MixHistory::read(ByteView text) {
     const bool letter = ((c | 32) >= 'a' && (c | 32) <= 'z') || c >= 128;
     const bool digit = c >= '0' && c <= '9';
     if (letter) {
-      word_ = mix_hash(word_, c | 32) | 1;
-    } else if (word_ != 0) {
-      word_before_ = word_;
-      word_ = 0;
+      at_.word = mix_hash(at_.word, c | 32) | 1;
+    } else if (at_.word != 0) {
+      at_.word_before = at_.word;
+      at_.word = 0;
     }
-    if (c == ':' || c == '=' || c == '>') key_ = word_before_;
+    if (c == ':' || c == '=' || c == '>') at_.key = at_.word_before;
     const uint8_t kind = digit ? '0' : letter ? 'a' : c;
-    if (kind != (shape_ & 255) || !(letter || digit)) shape_ = shape_ << 8 | kind;
+    if (kind != (at_.shape & 255) || !(letter || digit)) at_.shape = at_.shape << 8 | kind;
     if (!letter && !digit && c != '_' && c != '.' && c != '-') {
-      if (field_ + 1 < most_fields) ++field_;
-      fields_[field_] = static_cast<uint32_t>(leaves_.size());
+      if (at_.field + 1 < most_fields) ++at_.field;
+      at_.fields[at_.field] = static_cast<uint32_t>(leaves_.size());
     }
     feed |= c == '\n';
   }
   if (!feed) return;
-  line_before_ = line_;
-  line_ = leaves_.size() - 1;
-  std::fill(fields_.begin() + field_ + 1, fields_.end(), 0);  // what the line before left there
-  fields_before_ = fields_;
-  field_ = 0;
-  fields_[0] = static_cast<uint32_t>(leaves_.size());
+  at_.line_before = at_.line;
+  at_.line = leaves_.size() - 1;
+  std::fill(at_.fields.begin() + at_.field + 1, at_.fields.end(), 0);  // what the line before left there
+  at_.fields_before = at_.fields;
+  at_.field = 0;
+  at_.fields[0] = static_cast<uint32_t>(leaves_.size());
 }
 
 void MixHistory::follow_matches(uint32_t leaf) {
   const size_t n = leaves_.size();
   for (int i = 0; i < mix_matches; ++i) {
-    MixMatch& m = matches_[i];
+    MixMatch& m = at_.matches[i];
     if (m.at != 0) {
       if (leaves_[m.at] == leaf) {
         ++m.length;

@@ -136,6 +136,24 @@ void MixModel::reset(size_t text_bytes) {
   fetch_contexts();
 }
 
+void MixModel::copy(const MixModel& other) {
+  lists_.copy(other.lists_);
+  buckets_.copy(other.buckets_);
+  history_.copy(other.history_);
+  list_chances_ = other.list_chances_;
+  list_model_chances_ = other.list_model_chances_;
+  slot_model_chances_ = other.slot_model_chances_;
+  match_chances_ = other.match_chances_;
+  match_model_chances_ = other.match_model_chances_;
+  model_chances_ = other.model_chances_;
+  final_chances_ = other.final_chances_;
+  weights_.copy(other.weights_);
+  row_seen_ = other.row_seen_;
+  last_rows_ = other.last_rows_;
+  x_ = other.x_;
+  fetch_contexts();
+}
+
 size_t MixModel::memory() const {
   size_t bytes = lists_.size() * sizeof(List) + buckets_.size() * sizeof(Bucket) + weights_.size() * 4 + row_seen_.size() * 2;
   const auto add = [&](const auto& arrays) {

@@ -38,6 +38,8 @@ class MixModel {
   // power of two, at least 4 KiB and at most 4 MiB) and 3.1 MiB, 7.2 MiB for chunks of 64 KiB;
   // 2 to 4 bytes more per byte of text for matches and tokens. std::bad_alloc where there is none.
   void reset(size_t text_bytes);
+  // To the state of another one, between two tokens, over an equal tree. Takes as long as that is large: 0.3 ms for 10 MiB.
+  void copy(const MixModel& other);
 
   void begin();
   // The chance of the right side, given the language model's; both in 1 / 2^31, never 0 or 1.

@@ -27,6 +27,23 @@ Status fix_windows(const Model& model, ArchiveOptions* o) {
   return {};
 }
 
+constexpr uint32_t auto_dictionary_bytes = 64u << 10;
+
+Status read_dictionary(const OptionSet& set, ArchiveOptions* o) {
+  const std::string size = set.get<std::string>("dictionary");
+  if (size == "off") return {};
+  if (o->parameters.codec != Codec::mix) return {Code::usage, "--dictionary goes with --codec mix"};
+  if (o->plan.chunk_bytes > max_primed_chunk_bytes) return {Code::usage, "--dictionary goes with chunks of at most 1M"};
+  o->parameters.only_if_worth = size == "auto";
+  o->parameters.dictionary = auto_dictionary_bytes;
+  if (size == "auto") return {};
+  Result<uint64_t> bytes = parse_byte_size(size);
+  if (!bytes.ok()) return bytes.status().with("--dictionary");
+  if (*bytes < 1024 || *bytes > max_dictionary_bytes) return {Code::usage, "--dictionary is 1K to 256K, auto or off"};
+  o->parameters.dictionary = static_cast<uint32_t>(*bytes);
+  return {};
+}
+
 }  // namespace
 
 void add_archive_options(po::options_description& group) {
@@ -34,6 +51,9 @@ void add_archive_options(po::options_description& group) {
       ("codec", po::value<std::string>()->default_value("mix")->value_name("NAME"), "mix, range, rank, zstd or stored")
       ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
        "plain bytes that are coded alone: smaller gives finer access, larger fewer bytes")
+      ("dictionary", po::value<std::string>()->default_value("off")->value_name("SIZE"),
+       "text that every chunk of a shard begins with, stored once in it: for many small chunks of one kind, such as logs;\n"
+       "a size up to 256K; auto: up to 64K where it gains 3 % on a sample; off")
       ("shard", po::value<std::string>()->default_value("256M")->value_name("SIZE"),
        "plain bytes of a shard file; auto: 256M, more for texts above 250 GiB, up to 4G")
       ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "tokens that the model sees at once; 0: all it can")
@@ -56,6 +76,7 @@ Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::str
   const uint64_t chunk = set.get<ByteSize>("chunk").bytes;
   if (chunk == 0 || chunk > max_plan_chunk_bytes) return Status(Code::usage, "--chunk is 1 byte to 1G");
   o.plan.chunk_bytes = static_cast<uint32_t>(chunk);
+  LLMC_TRY(read_dictionary(set, &o));
   if (set.get<std::string>("shard") == "auto") {
     o.auto_shard = true;
   } else {

@@ -16,8 +16,37 @@ Bytes pack_task(const ChunkTask& task) {
   out.u32(task.size);
   out.u32(task.text_crc);
   out.u32(task.wanted);
+  out.string(as_text(task.dictionary));
   out.bytes(task.bytes);
   return out.take();
+}
+
+Bytes pack_dictionary_work(const DictionaryWork& work) {
+  ByteWriter out;
+  out.u32(work.chunk_bytes);
+  out.u32(work.chunks);
+  out.string(as_text(work.text));
+  out.varint(work.sample.size());
+  for (const Bytes& text : work.sample) out.string(as_text(text));
+  return out.take();
+}
+
+Result<DictionaryWork> unpack_dictionary_work(ByteView bytes) {
+  ByteReader in(bytes);
+  DictionaryWork work;
+  const auto take = [&] {
+    const ByteView text = as_bytes(in.string());
+    return Bytes(text.begin(), text.end());
+  };
+  work.chunk_bytes = in.u32();
+  work.chunks = in.u32();
+  work.text = take();
+  const uint64_t count = in.varint();
+  for (uint64_t i = 0; i < count && in.ok(); ++i) work.sample.push_back(take());
+  if (!in.done() || work.chunk_bytes > max_primed_chunk_bytes || work.text.size() > max_dictionary_bytes) {
+    return Status(Code::failure, "a task message is damaged");
+  }
+  return work;
 }
 
 Result<ChunkTask> unpack_task(ByteView payload) {
@@ -31,7 +60,9 @@ Result<ChunkTask> unpack_task(ByteView payload) {
   task.size = in.u32();
   task.text_crc = in.u32();
   task.wanted = in.u32();
-  if (!in.ok() || kind > 2 || other > 1 || task.size > max_chunk_bytes || task.wanted > task.size) return Status(Code::failure, "a task message is damaged");
+  const ByteView dictionary = as_bytes(in.string());
+  task.dictionary.assign(dictionary.begin(), dictionary.end());
+  if (!in.ok() || kind > 3 || other > 1 || task.size > max_chunk_bytes || task.wanted > task.size) return Status(Code::failure, "a task message is damaged");
   const ByteView bytes = in.bytes(in.left());
   task.bytes.assign(bytes.begin(), bytes.end());
   return task;
@@ -63,6 +94,7 @@ namespace {
 struct Kind {
   bool encode = true;
   bool other = false;
+  bool dictionary = false;
   bool operator==(const Kind&) const = default;
 };
 
@@ -93,9 +125,10 @@ class KindFeed : public ChunkFeed {
         queue_.finished(task.id, chunk.status());
         continue;
       }
-      Waiting found{{chunk->kind == ChunkTask::Kind::encode, chunk->other},
+      Waiting found{{chunk->kind == ChunkTask::Kind::encode, chunk->other, chunk->kind == ChunkTask::Kind::dictionary},
                     {task.id, chunk->chunk, chunk->seed, chunk->size, std::move(chunk->bytes), chunk->wanted},
                     {}};
+      if (!chunk->dictionary.empty()) found.item.dictionary = std::make_shared<const Bytes>(std::move(chunk->dictionary));
       if (chunk->kind == ChunkTask::Kind::check) found.text_crc = chunk->text_crc;
       if (found.kind == kind_) {
         take(std::move(found), item);
@@ -156,6 +189,32 @@ Result<ChunkProcessor::Coder> ChunkProcessor::other() {
   return Coder{other_codec_.get(), other_engine_->name()};
 }
 
+namespace {
+
+// Signs of life of a thread that makes a dictionary.
+class QueueRelay final : public ChunkFeed {
+ public:
+  explicit QueueRelay(WorkQueue& queue) : queue_(queue) {}
+  bool next(ChunkItem*, int, bool) override { return false; }
+  void finished(uint64_t, Result<Bytes>) override {}
+  void progress(uint64_t tokens) override { queue_.progress(tokens); }
+  bool stopped() const override { return queue_.stopped(); }
+
+ private:
+  WorkQueue& queue_;
+};
+
+}  // namespace
+
+void ChunkProcessor::make_dictionary(const Coder& coder, WorkQueue& queue, uint64_t ticket, uint32_t seed, ByteView bytes) {
+  auto work = unpack_dictionary_work(bytes);
+  if (!work.ok()) return queue.finished(ticket, work.status());
+  work->seed = seed;
+  QueueRelay relay(queue);
+  Result<Bytes> frame = coder.codec->make_dictionary(*work, relay);
+  if (!queue.stopped()) queue.finished(ticket, std::move(frame));
+}
+
 Status ChunkProcessor::run(WorkQueue& queue, int thread) {
   Kind kind;
   std::optional<Waiting> first;
@@ -163,6 +222,12 @@ Status ChunkProcessor::run(WorkQueue& queue, int thread) {
     Coder coder{&codec_, name_};
     if (kind.other) {
       LLMC_ASSIGN(coder, other());
+    }
+    if (kind.dictionary) {
+      make_dictionary(coder, queue, first->item.ticket, first->item.seed, first->item.bytes);
+      first.reset();
+      kind = {};
+      continue;
     }
     KindFeed feed(queue, kind, {false, coder.codec != &codec_, coder.name, ""}, std::move(first));
     LLMC_TRY(kind.encode ? coder.codec->encode(feed, streams_) : coder.codec->decode(feed, streams_));

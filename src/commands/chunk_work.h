@@ -15,7 +15,7 @@
 namespace llmc {
 
 struct ChunkTask {
-  enum class Kind : uint8_t { encode = 0, decode = 1, check = 2 };
+  enum class Kind : uint8_t { encode = 0, decode = 1, check = 2, dictionary = 3 };
   Kind kind = Kind::encode;
   bool other = false;    // not by the engine that works here first, but by the second one
   uint32_t chunk = 0;  // in its shard
@@ -23,10 +23,14 @@ struct ChunkTask {
   uint32_t size = 0;   // plain bytes
   uint32_t text_crc = 0;  // check: CRC-32C of the plain bytes
   uint32_t wanted = 0;    // decode: as ChunkItem::wanted
-  Bytes bytes;         // plain bytes to encode, or the frame to decode
+  Bytes dictionary;    // the frame of its shard's dictionary; empty: none
+  Bytes bytes;         // plain bytes to encode, the frame to decode, or what a dictionary is made of
 };
 
-// The payload of a dispatcher's task: 22 bytes of header, then the bytes.
+Bytes pack_dictionary_work(const DictionaryWork& work);
+Result<DictionaryWork> unpack_dictionary_work(ByteView bytes);
+
+// The payload of a dispatcher's task.
 Bytes pack_task(const ChunkTask& task);
 Result<ChunkTask> unpack_task(ByteView payload);
 
@@ -58,6 +62,7 @@ class ChunkProcessor : public Processor {
     std::string name;
   };
   Result<Coder> other();
+  static void make_dictionary(const Coder& coder, WorkQueue& queue, uint64_t ticket, uint32_t seed, ByteView bytes);
 
   ChunkCodec codec_;
   CodecParameters parameters_;

@@ -66,7 +66,7 @@ Status read_plan_options(const OptionSet& set, CompressOptions* o) {
   }
   if (o->plan.empty()) return {};
   if (!o->inputs.empty()) return {Code::usage, "compress: inputs and --plan exclude each other"};
-  for (const char* name : {"codec", "chunk", "shard", "window", "carry", "documents", "unpack", "include", "exclude"}) {
+  for (const char* name : {"codec", "chunk", "dictionary", "shard", "window", "carry", "documents", "unpack", "include", "exclude"}) {
     if (set.given(name)) return {Code::usage, std::string("--") + name + " does not go with --plan: it stands in the plan"};
   }
   return {};

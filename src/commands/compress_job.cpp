@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "commands/chunk_work.h"
+#include "plan/dictionary.h"
 
 namespace llmc {
 
@@ -53,14 +54,89 @@ Status CompressJob::read_chunk(Bytes* text) {
   return {};
 }
 
-Task CompressJob::give(Work work) {
+Result<Bytes> CompressJob::dictionary_of(uint32_t shard) {
+  if (parameters_.dictionary == 0) return Bytes();
+  if (!dictionary_ || dictionary_->first != shard) {
+    LLMC_ASSIGN(Bytes frame, set_.dictionary(shard));
+    dictionary_ = {shard, std::move(frame)};
+  }
+  return dictionary_->second;
+}
+
+// Chooses the text of a shard's dictionary, and what decides whether it is worth it. Nothing: it has none, as is noted then.
+Result<std::optional<Task>> CompressJob::dictionary_task(uint32_t number) {
+  const Shard& shard = plan_.shards()[number];
+  const uint32_t chunks = plan_.shard_chunks(number);
+  TextReader reader(plan_.entries());
+  const auto read = [&](uint64_t offset, uint64_t size) -> Result<Bytes> {
+    Bytes text(size);
+    LLMC_TRY(reader.skip_to(shard.text_offset + offset));
+    LLMC_TRY(reader.read(text));
+    return text;
+  };
+  LLMC_ASSIGN(const Bytes first, read(0, plan_.chunk_size(number, 0)));
+  const uint32_t seed = frame_seed(plan_.options().model, parameters_, number, first);
+  LLMC_TRY(set_.set_seed(number, seed));
+  seeds_[number] = seed;
+  const uint64_t size = dictionary_size(shard.text_size, chunks, parameters_.dictionary, parameters_.only_if_worth);
+  DictionaryWork made;
+  if (size > 0) {
+    std::vector<Bytes> blocks;
+    const size_t block_bytes = dictionary_block(size);
+    for (const uint64_t at : dictionary_candidates(shard.text_size, block_bytes)) {
+      LLMC_ASSIGN(Bytes block, read(at, std::min<uint64_t>(block_bytes, shard.text_size - at)));
+      blocks.push_back(std::move(block));
+    }
+    made.text = choose_dictionary(blocks, size);
+  }
+  if (made.text.empty()) {
+    LLMC_TRY(set_.set_dictionary(number, {}));
+    return std::optional<Task>();
+  }
+  made.chunk_bytes = plan_.options().chunk_bytes;
+  made.chunks = chunks;
+  if (parameters_.only_if_worth) {
+    for (const uint32_t chunk : dictionary_sample(chunks)) {
+      LLMC_ASSIGN(Bytes text, read(plan_.chunk_offset(chunk), plan_.chunk_size(number, chunk)));
+      made.sample.push_back(std::move(text));
+    }
+  }
+  Work work;
+  work.shard = number;
+  work.chunk = frame_dictionary;
+  work.size = static_cast<uint32_t>(made.text.size());
+  work.text_crc = crc32c(made.text);
+  work.dictionary_work = pack_dictionary_work(made);
+  work.frame = work.dictionary_work;
+  dictionaries_out_.insert(number);
+  LLMC_ASSIGN(Task task, give(std::move(work)));
+  return std::optional(std::move(task));
+}
+
+// That of this shard, then that of the next one that is not finished.
+Result<std::optional<Task>> CompressJob::next_dictionary() {
+  int wanted = 2;
+  for (uint32_t shard = shard_; shard < shards_.end && wanted > 0; ++shard) {
+    if (set_.committed(shard) || plan_.shard_chunks(shard) == 0) continue;
+    --wanted;
+    if (set_.has_dictionary(shard) || dictionaries_out_.contains(shard)) continue;
+    LLMC_ASSIGN(std::optional<Task> task, dictionary_task(shard));
+    if (task) return task;
+  }
+  return std::optional<Task>();
+}
+
+Result<Task> CompressJob::give(Work work) {
   Task task;
   task.id = next_id_++;
-  task.size = work.size;
+  task.size = work.dictionary() ? std::max<uint64_t>(work.size, work.frame.size()) : work.size;
   task.not_on_worker = work.codings ? work.coder : 0;
-  task.extra = work.codings > 0;
+  task.extra = work.codings > 0 || work.dictionary();
   ChunkTask chunk;
-  chunk.kind = work.check ? ChunkTask::Kind::check : ChunkTask::Kind::encode;
+  chunk.kind = work.check ? ChunkTask::Kind::check : work.dictionary() ? ChunkTask::Kind::dictionary : ChunkTask::Kind::encode;
+  if (!work.dictionary()) {
+    LLMC_ASSIGN(chunk.dictionary, dictionary_of(work.shard));
+  }
   chunk.other = work.other;
   chunk.chunk = work.chunk;
   chunk.seed = seeds_[work.shard];
@@ -78,14 +154,20 @@ Result<std::optional<Task>> CompressJob::next() {
   if (!again_.empty()) return next_again();
   // Checks go out together, so that a worker decodes many at once, and last.
   constexpr size_t check_batch = 16;
-  if (checks_.size() >= check_batch || (text_ended_ && !checks_.empty())) {
+  if (checks_.size() >= check_batch || (!checks_.empty() && (text_ended_ || checks_.front().dictionary()))) {
     Work work = std::move(checks_.front());
     checks_.pop_front();
-    return std::optional(give(std::move(work)));
+    LLMC_ASSIGN(Task task, give(std::move(work)));
+    return std::optional(std::move(task));
   }
   while (!text_ended_) {
     LLMC_TRY(skip_committed());
     if (text_ended_) break;
+    if (parameters_.dictionary > 0 && chunk_ == 0) {
+      LLMC_ASSIGN(std::optional<Task> dictionary, next_dictionary());
+      if (dictionary) return dictionary;
+      if (dictionaries_out_.contains(shard_)) return std::optional<Task>();  // its chunks wait for it
+    }
     const uint32_t shard = shard_, chunk = chunk_;
     Bytes text;
     if (plan_.shard_chunks(shard) > 0) {
@@ -112,7 +194,8 @@ Result<std::optional<Task>> CompressJob::next() {
     work.size = static_cast<uint32_t>(text.size());
     work.text_crc = crc32c(text);
     work.frame = std::move(text);
-    return std::optional(give(std::move(work)));
+    LLMC_ASSIGN(Task task, give(std::move(work)));
+    return std::optional(std::move(task));
   }
   return std::optional<Task>();
 }
@@ -121,13 +204,19 @@ Result<std::optional<Task>> CompressJob::next() {
 Result<std::optional<Task>> CompressJob::next_again() {
   Work work = std::move(again_.front());
   again_.pop_front();
+  if (work.dictionary()) {
+    work.frame = work.dictionary_work;
+    LLMC_ASSIGN(Task task, give(std::move(work)));
+    return std::optional(std::move(task));
+  }
   TextReader reader(plan_.entries());
   Bytes text(work.size);
   LLMC_TRY(reader.skip_to(plan_.shards()[work.shard].text_offset + plan_.chunk_offset(work.chunk)));
   LLMC_TRY(reader.read(text));
   if (crc32c(text) != work.text_crc) return Status(Code::failure, "an input has changed while it was read");
   work.frame = std::move(text);
-  return std::optional(give(std::move(work)));
+  LLMC_ASSIGN(Task task, give(std::move(work)));
+  return std::optional(std::move(task));
 }
 
 std::string CompressJob::describe(uint64_t id) const {
@@ -147,6 +236,10 @@ std::string CompressJob::kind_of(uint32_t shard, uint32_t chunk) const {
 }
 
 Status CompressJob::keep(uint32_t shard, uint32_t chunk, Bytes frame) {
+  if (chunk == frame_dictionary) {
+    dictionaries_out_.erase(shard);
+    return set_.set_dictionary(shard, frame);
+  }
   Frame header;
   size_t size = 0;
   for (Ratio* sum : {&totals_.tables.kinds[kind_of(shard, chunk)], &totals_.tables.shards[shard]}) {
@@ -178,26 +271,34 @@ Status CompressJob::coded(Work work, Bytes bytes, int worker) {
   }
   work.coder = worker;
   work.coded_other = work.other;
+  if (work.dictionary() && bytes.empty()) return keep(work.shard, work.chunk, {});  // not worth its place
   // Nothing goes to disk that is not a frame of this chunk and its text.
   const Result<Frame> frame = parse_frame(bytes, seeds_[work.shard]);
   if (!frame.ok() || frame->chunk != work.chunk || frame->text_size != work.size || frame->text_crc != work.text_crc) {
     return mismatch(std::move(work), worker, "the frame that came back is damaged or codes another text");
   }
-  if (first) {
+  if (first && !work.dictionary()) {
     ++totals_.chunks;
     totals_.text_bytes += work.size;
   }
-  if (first && !verify_.picks(work.shard, work.chunk)) return keep(work.shard, work.chunk, std::move(bytes));
+  // So much depends on a dictionary that each is checked.
+  const bool check = work.dictionary() ? verify_.rate > 0 : verify_.picks(work.shard, work.chunk);
+  if (first && !check) return keep(work.shard, work.chunk, std::move(bytes));
   work.frame = std::move(bytes);
   work.check = true;
   work.other = alone_ && !work.coded_other;
-  checks_.push_back(std::move(work));
+  if (work.dictionary()) {
+    checks_.push_front(std::move(work));
+  } else {
+    checks_.push_back(std::move(work));
+  }
   return {};
 }
 
 Status CompressJob::checked(Work work, Bytes result, int worker) {
   LLMC_ASSIGN(const CheckVerdict verdict, unpack_verdict(result));
   if (!verdict.sound) return mismatch(std::move(work), worker, verdict.why);
+  if (work.dictionary()) return keep(work.shard, work.chunk, std::move(work.frame));
   ++totals_.checked_chunks;
   std::string by = name_of(worker);
   if (worker == work.coder) by += verdict.other ? ", checking with " + verdict.by : ", which had coded them as well";
@@ -210,6 +311,7 @@ Status CompressJob::mismatch(Work work, int worker, const std::string& why) {
   if (work.check) text += ", does not decode again on " + name_of(worker);
   text += ": " + why;
   if (work.codings >= max_codings) {
+    if (work.dictionary()) return {Code::failure, text};  // nothing of its shard can be coded without it
     totals_.failures.push_back(text);
     return {};
   }
@@ -228,6 +330,7 @@ Status CompressJob::mismatch(Work work, int worker, const std::string& why) {
 Status CompressJob::failed(uint64_t id, const Status& why, int worker) {
   const auto found = out_.find(id);
   if (found == out_.end()) return {};
+  if (found->second.dictionary()) return why.with(found->second.where() + " cannot be made on " + name_of(worker));
   totals_.failures.push_back(found->second.where() + (found->second.check ? ": cannot be decoded again on " : ": failed on ") +
                              name_of(worker) + ": " + why.message());
   out_.erase(found);

@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "archive/set.h"
@@ -17,6 +18,10 @@
 
 namespace llmc {
 
+// Where the parameters ask for dictionaries, a worker makes each shard's before its first chunk is given out, the next
+// shard's while this one is coded; from then on it travels with every chunk. Unless nothing is verified at
+// all, another worker decodes it.
+//
 // Chunks that the sample draws are decoded once more before they are kept: by another worker than the
 // one that coded them, or, where there is one worker alone, by another engine of it. A chunk that does
 // not come out as it went in is coded again elsewhere, and both workers are named.
@@ -62,12 +67,20 @@ class CompressJob : public Job {
     int checker = 0;        // worker that found it wrong
     std::optional<uint32_t> old_frame_crc;  // of the frame that was found wrong
     Bytes frame;            // the last one; the text while it is coded
-    std::string where() const { return "shard " + std::to_string(shard) + " chunk " + std::to_string(chunk); }
+    Bytes dictionary_work;  // chunk is frame_dictionary: what the dictionary is made of
+    bool dictionary() const { return chunk == frame_dictionary; }
+    std::string where() const {
+      return dictionary() ? "the dictionary of shard " + std::to_string(shard)
+                          : "shard " + std::to_string(shard) + " chunk " + std::to_string(chunk);
+    }
   };
 
   static constexpr int max_codings = 3;
 
-  Task give(Work work);
+  Result<Task> give(Work work);
+  Result<Bytes> dictionary_of(uint32_t shard);
+  Result<std::optional<Task>> dictionary_task(uint32_t shard);
+  Result<std::optional<Task>> next_dictionary();
   Result<std::optional<Task>> next_again();
   Status read_chunk(Bytes* text);
   Status skip_committed();
@@ -93,6 +106,8 @@ class CompressJob : public Job {
   Sha256 piece_hash_;
   std::map<uint32_t, uint32_t> seeds_;  // of shards with chunks out
   bool text_ended_ = false;
+  std::set<uint32_t> dictionaries_out_;  // shards whose dictionary is being made
+  std::optional<std::pair<uint32_t, Bytes>> dictionary_;  // of the shard that needed one last
 
   std::unordered_map<uint64_t, Work> out_;  // tasks that a worker has
   std::deque<Work> checks_;

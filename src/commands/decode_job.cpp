@@ -27,13 +27,19 @@ Result<std::optional<Task>> DecodeJob::next() {
 
     const Result<std::shared_ptr<const ShardFile>> file = archive_.shard(shard);
     Result<Bytes> frame = file.ok() ? archive_.read_frame(shard, chunk) : file.status();
-    if (!frame.ok()) {
+    ChunkTask work;
+    Status status = frame.status();
+    if (status.ok() && (*file)->index().chunks[chunk].codec == Codec::primed) {
+      Result<Bytes> dictionary = dictionary_of(**file, shard);
+      if (dictionary.ok()) work.dictionary = std::move(*dictionary);
+      status = dictionary.status().with("chunk " + std::to_string(chunk) + " begins with the dictionary of its shard");
+    }
+    if (!status.ok()) {
       slot.done = true;
-      slot.why = frame.status().message();
+      slot.why = status.message();
       LLMC_TRY(deliver());
       continue;
     }
-    ChunkTask work;
     work.kind = ChunkTask::Kind::decode;
     work.chunk = chunk;
     work.seed = (*file)->block().seed;
@@ -43,6 +49,14 @@ Result<std::optional<Task>> DecodeJob::next() {
     return std::optional(Task{id, pack_task(work), slot.size});
   }
   return std::optional<Task>();
+}
+
+Result<Bytes> DecodeJob::dictionary_of(const ShardFile& file, uint32_t shard) {
+  if (!dictionary_ || dictionary_->first != shard) {
+    LLMC_ASSIGN(Bytes bytes, file.read_dictionary());
+    dictionary_ = {shard, std::move(bytes)};
+  }
+  return dictionary_->second;
 }
 
 Status DecodeJob::finished(uint64_t id, Bytes result, int) {

@@ -40,6 +40,7 @@ class DecodeJob : public Job {
     std::string why;  // not empty: lost
   };
   Status deliver();
+  Result<Bytes> dictionary_of(const ShardFile& file, uint32_t shard);
 
   // Text that waits for a chunk before it; beyond this no more frames are given out.
   static constexpr uint64_t max_waiting_bytes = uint64_t{512} << 20;
@@ -52,6 +53,7 @@ class DecodeJob : public Job {
   uint64_t next_id_ = 0;
   uint64_t first_ = 0;   // the oldest id that has not been delivered
   uint64_t waiting_bytes_ = 0;  // plain bytes of all in arrived_
+  std::optional<std::pair<uint32_t, Bytes>> dictionary_;  // of the shard that needed one last
   std::map<uint64_t, Arrived> arrived_;  // by id: all that were given out and not delivered
 };
 

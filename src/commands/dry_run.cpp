@@ -118,7 +118,8 @@ Status dry_run(const Plan& plan, const ComputeOptions& options, const JobSetup& 
   const double archive = text * ratio + index_bytes(plan);
   std::printf("sample:  %llu pieces of up to %u bytes from all over the text: %.2f bits per byte\n",
               static_cast<unsigned long long>(job.pieces), piece, 8 * ratio);
-  std::printf("archive: about %s (%.2f times smaller)\n", human_bytes(archive).c_str(), text / archive);
+  std::printf("archive: about %s (%.2f times smaller)%s\n", human_bytes(archive).c_str(), text / archive,
+              setup.parameters.dictionary > 0 ? ", less what dictionaries gain" : "");
   std::printf("time:    about %s at %s/s, on this machine alone with %d threads\n", human_time(text / rate).c_str(),
               human_bytes(rate).c_str(), alone.placement.threads);
   return {};

@@ -84,7 +84,12 @@ Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters&
   }
   LLMC_ASSIGN(Bytes frame, archive.read_frame(shard, chunk));
   const ChunkCodec codec(engine.get(), parameters);
-  TimedFeed feed({0, chunk, file->block().seed, file->block().chunk_size(chunk), std::move(frame)});
+  ChunkItem item{0, chunk, file->block().seed, file->block().chunk_size(chunk), std::move(frame)};
+  if (file->index().chunks[chunk].codec == Codec::primed) {
+    LLMC_ASSIGN(Bytes dictionary, file->read_dictionary());
+    item.dictionary = std::make_shared<const Bytes>(std::move(dictionary));
+  }
+  TimedFeed feed(std::move(item));
   const Status status = codec.decode(feed, 1);
   if (!status.ok() && status.code() != Code::interrupted) return status;
   LLMC_TRY(feed.outcome());
@@ -119,10 +124,13 @@ Status run_info(Context& context, const Words& words) {
   LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(set.words()[0]));
   LLMC_ASSIGN(const CodecParameters parameters, CodecParameters::parse(archive.parameters()));
   uint64_t entries = 0, file_bytes = 0, coded = 0, tokens = 0;
+  uint64_t dictionaries = 0, dictionary_bytes = 0;
   std::map<std::string, uint64_t> codecs;
   for (uint32_t s = 0; s < archive.shards().size(); ++s) {
     LLMC_ASSIGN(const auto file, archive.shard(s));
     file_bytes += archive.shards()[s].file_bytes;
+    dictionaries += file->has_dictionary();
+    dictionary_bytes += file->block().dictionary_bytes;
     for (size_t i = 0; i < file->index().entries.size(); ++i) {
       entries += file->index().entries[i].offset == 0 || (s == 0 && i == 0);
     }
@@ -149,6 +157,10 @@ Status run_info(Context& context, const Words& words) {
     out["model_sha256"] = to_hex(archive.model());
     out["window"] = parameters.window;
     out["carry"] = parameters.carry;
+  }
+  if (parameters.dictionary > 0) {
+    out["dictionaries"] = dictionaries;
+    out["dictionary_frame_bytes"] = dictionary_bytes;
   }
   const bool json = set.get<bool>("json");
   if (archive.chunks() > 0 && (!json || set.get<bool>("measure"))) {

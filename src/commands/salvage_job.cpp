@@ -19,7 +19,19 @@ SalvageJob::SalvageJob(const Salvaged& salvaged, const fs::path& folder, bool wi
     text_bytes_ += frame.text_size;
   };
   for (size_t s = 0; s < salvaged.shards.size(); ++s) {
-    for (const auto& [chunk, frame] : salvaged.shards[s].frames) want(s, chunk, frame);
+    const FoundShard& shard = salvaged.shards[s];
+    size_t orphans = 0;
+    for (const auto& [chunk, frame] : shard.frames) {
+      if (frame.codec == Codec::primed && !shard.dictionary) {
+        ++orphans;
+      } else {
+        want(s, chunk, frame);
+      }
+    }
+    if (orphans > 0) {
+      failures_.push_back(printable(shard.label) + ": its dictionary is lost, and with it the text of " + std::to_string(orphans) +
+                          " chunks that begin with it");
+    }
   }
   uint64_t offset = 0;
   for (size_t i = 0; i < salvaged.strays.size(); ++i) {
@@ -47,6 +59,14 @@ Result<std::optional<Task>> SalvageJob::next() {
       continue;
     }
     ChunkTask work;
+    if (frame.codec == Codec::primed && wanted.shard < salvaged_.shards.size()) {
+      auto dictionary = dictionary_of(wanted.shard);
+      if (!dictionary.ok()) {
+        failures_.push_back(dictionary.status().message());
+        continue;
+      }
+      work.dictionary = std::move(*dictionary);
+    }
     work.kind = ChunkTask::Kind::decode;
     work.chunk = frame.chunk;
     work.seed = frame.seed;
@@ -59,6 +79,14 @@ Result<std::optional<Task>> SalvageJob::next() {
     return std::optional(std::move(task));
   }
   return std::optional<Task>();
+}
+
+Result<Bytes> SalvageJob::dictionary_of(size_t shard) {
+  if (!dictionary_ || dictionary_->first != shard) {
+    LLMC_ASSIGN(Bytes bytes, read_found(salvaged_, *salvaged_.shards[shard].dictionary));
+    dictionary_ = {shard, std::move(bytes)};
+  }
+  return dictionary_->second;
 }
 
 Status SalvageJob::finished(uint64_t id, Bytes text, int) {

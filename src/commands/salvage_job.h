@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ class SalvageJob : public Job {
     const FoundFrame* frame;
   };
   uint64_t text_offset(const Wanted& wanted) const;
+  Result<Bytes> dictionary_of(size_t shard);
 
   const Salvaged& salvaged_;
   const std::filesystem::path folder_;
@@ -48,6 +50,7 @@ class SalvageJob : public Job {
   std::vector<std::set<uint32_t>> won_;
   std::vector<uint64_t> stray_offsets_;
   std::vector<std::string> failures_;
+  std::optional<std::pair<size_t, Bytes>> dictionary_;  // the one read last
 };
 
 struct SalvageOutcome {

@@ -14,7 +14,8 @@ constexpr size_t crc_offset = 28;
 
 constexpr std::pair<Codec, const char*> names[] = {
     {Codec::stored, "stored"}, {Codec::zstd, "zstd"}, {Codec::range, "range"},
-    {Codec::mix, "mix"},       {Codec::rank, "rank"},
+    {Codec::mix, "mix"},       {Codec::rank, "rank"}, {Codec::primed, "primed"},
+    {Codec::dictionary, "dictionary"},
 };
 
 uint32_t frame_crc(ByteView header, ByteView payload, uint32_t seed) {
@@ -35,7 +36,7 @@ Status read_header(ByteView bytes, Frame* frame, size_t* frame_size) {
     return corrupt("frame version " + std::to_string(found_version) + " is not known to this version of llmc-batch");
   }
   const uint8_t codec = in.u8();
-  if (codec > static_cast<uint8_t>(Codec::rank)) {
+  if (codec > static_cast<uint8_t>(Codec::dictionary)) {
     return corrupt("frame codec " + std::to_string(codec) + " is not known to this version of llmc-batch");
   }
   frame->codec = static_cast<Codec>(codec);
@@ -49,6 +50,10 @@ Status read_header(ByteView bytes, Frame* frame, size_t* frame_size) {
   const bool modelled = frame->codec != Codec::stored && frame->codec != Codec::zstd;
   if (frame->text_size > max_chunk_bytes) {
     return corrupt("the frame claims a text of " + std::to_string(frame->text_size) + " bytes, more than 1 GiB");
+  }
+  const bool dictionary = frame->codec == Codec::dictionary;
+  if (dictionary != (frame->chunk == frame_dictionary) || (dictionary && frame->text_size > max_dictionary_bytes)) {
+    return corrupt("the frame is neither that of a chunk nor a dictionary");
   }
   if (modelled ? frame->tokens == 0 || frame->tokens > frame->text_size : frame->tokens != 0) {
     return corrupt("the frame claims " + std::to_string(frame->tokens) + " tokens for " +
@@ -75,6 +80,7 @@ const char* codec_name(Codec codec) {
 Result<Codec> codec_from_name(const std::string& name) {
   std::string known;
   for (const auto& [value, candidate] : names) {
+    if (value == Codec::primed || value == Codec::dictionary) continue;
     if (name == candidate) return value;
     known += known.empty() ? candidate : std::string(", ") + candidate;
   }

@@ -5,7 +5,7 @@
 //    4  1  version, 1
 //    5  1  codec
 //    6  2  zero
-//    8  4  chunk number in its shard (0xFFFFFFFF: written through the HDF5 filter)
+//    8  4  chunk number in its shard (0xFFFFFFFF: written through the HDF5 filter; 0xFFFFFFFE: the dictionary)
 //   12  4  text length, bytes
 //   16  4  token count (0 for stored and zstd)
 //   20  4  payload length, bytes
@@ -22,14 +22,19 @@
 namespace llmc {
 
 // Stored in frames: the numbers are for ever.
-enum class Codec : uint8_t { stored = 0, zstd = 1, range = 2, mix = 3, rank = 4 };
+// primed: mix that begins with what the shard's dictionary has taught it. dictionary: that dictionary.
+enum class Codec : uint8_t { stored = 0, zstd = 1, range = 2, mix = 3, rank = 4, primed = 5, dictionary = 6 };
 const char* codec_name(Codec codec);
+// Those that an archive can be asked for: not primed and dictionary, which mix makes by itself.
 Result<Codec> codec_from_name(const std::string& name);
 
 inline constexpr size_t frame_header_bytes = 32;
 inline constexpr uint32_t frame_any_chunk = 0xFFFFFFFF;
+inline constexpr uint32_t frame_dictionary = 0xFFFFFFFE;  // the number of a dictionary's frame
 // Bounds that a parser enforces before it takes memory.
 inline constexpr uint32_t max_chunk_bytes = 1u << 30;
+inline constexpr uint32_t max_dictionary_bytes = 1u << 18;    // of text
+inline constexpr uint32_t max_primed_chunk_bytes = 1u << 20;  // chunks of a shard with a dictionary
 
 struct Frame {
   Codec codec = Codec::stored;

@@ -49,6 +49,12 @@ class ArchiveText::Feed final : public ChunkFeed {
         continue;
       }
       auto frame = file_.read_frame(chunk);
+      const bool primed = frame.ok() && file_.index().chunks[chunk].codec == Codec::primed;
+      if (primed && !dictionary_) {
+        auto dictionary = file_.read_dictionary();
+        if (dictionary.ok()) dictionary_ = std::make_shared<const Bytes>(std::move(*dictionary));
+        else frame = dictionary.status();
+      }
       if (!frame.ok()) {
         status_ = frame.status();
         return false;
@@ -56,6 +62,7 @@ class ArchiveText::Feed final : public ChunkFeed {
       ++next_;
       archive_.counters_.bytes_read += frame->size();
       *item = {chunk, chunk, file_.block().seed, file_.block().chunk_size(chunk), std::move(*frame)};
+      if (primed) item->dictionary = dictionary_;
       return true;
     }
     return false;
@@ -120,6 +127,7 @@ class ArchiveText::Feed final : public ChunkFeed {
   std::mutex mutex_;  // of what follows
   uint64_t next_;
   uint64_t left_;  // not finished
+  std::shared_ptr<const Bytes> dictionary_;  // of the shard, once a chunk needs it
   Status status_;
 };
 

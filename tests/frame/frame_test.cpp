@@ -110,7 +110,8 @@ TEST(Frame, HostileFieldsWithARightChecksum) {
   EXPECT_EQ(code(1, 2, 0, 1000, 300, 2), Code::ok);
   EXPECT_EQ(code(0, 2, 0, 1000, 300, 2), Code::corrupt);
   EXPECT_EQ(code(2, 2, 0, 1000, 300, 2), Code::corrupt);
-  for (int codec = 5; codec < 256; ++codec) EXPECT_EQ(code(1, codec, 0, 1000, 300, 2), Code::corrupt);
+  EXPECT_EQ(code(1, 5, 0, 1000, 300, 2), Code::ok);
+  for (int codec = 6; codec < 256; ++codec) EXPECT_EQ(code(1, codec, 0, 1000, 300, 2), Code::corrupt);
   EXPECT_EQ(code(1, 2, 1, 1000, 300, 2), Code::corrupt);
   EXPECT_EQ(code(1, 2, 0x8000, 1000, 300, 2), Code::corrupt);
   EXPECT_EQ(code(1, 2, 0, max_chunk_bytes, 300, 2), Code::ok);
@@ -180,6 +181,24 @@ TEST(Frame, SalvageFindsFramesInRubble) {
   EXPECT_EQ(find_frame(rubble, end), std::string::npos);
   EXPECT_EQ(find_frame(rubble, rubble.size()), std::string::npos);
   EXPECT_EQ(find_frame(rubble, rubble.size() + 10), std::string::npos);
+}
+
+// A dictionary has its own number, no chunk has that, and no dictionary is large.
+TEST(Frame, Dictionaries) {
+  const Bytes payload{1, 2, 3, 4, 5};
+  const auto code = [&](Codec codec, uint32_t chunk, uint32_t text) {
+    return parse_frame(make_frame({codec, chunk, text, 3, 0, payload}, seed), seed).status().code();
+  };
+  EXPECT_EQ(code(Codec::dictionary, frame_dictionary, 1000), Code::ok);
+  EXPECT_EQ(code(Codec::dictionary, frame_dictionary, max_dictionary_bytes), Code::ok);
+  EXPECT_EQ(code(Codec::dictionary, frame_dictionary, max_dictionary_bytes + 1), Code::corrupt);
+  for (const uint32_t chunk : {0u, 1u, frame_dictionary - 1, frame_any_chunk}) {
+    EXPECT_EQ(code(Codec::dictionary, chunk, 1000), Code::corrupt) << chunk;
+    EXPECT_EQ(code(Codec::primed, chunk, 1000), Code::ok) << chunk;
+  }
+  EXPECT_EQ(code(Codec::primed, frame_dictionary, 1000), Code::corrupt);
+  EXPECT_FALSE(codec_from_name("primed").ok());
+  EXPECT_FALSE(codec_from_name("dictionary").ok());
 }
 
 TEST(Frame, CodecNames) {

@@ -17,7 +17,7 @@ struct Sample {
     text = slurp(repository("tests/data/text/alice29.txt")).substr(5000, 1300);
     spill(dir / "in.txt", text);
     const Outcome made = shell(product() + " compress " + quoted(dir / "in.txt") + " -o " + quoted(dir / "x.h5") +
-                               " --quiet --chunk 600 --codec " + codec);
+                               " --quiet" + (codec.find("--chunk") == codec.npos ? " --chunk 600" : "") + " --codec " + codec);
     EXPECT_EQ(made.code, 0) << made.err;
   }
   TempDir dir;
@@ -41,6 +41,37 @@ TEST(Filter, H5pyReadsText) {
     EXPECT_EQ(outcome.code, 0) << codec << ": " << outcome.err;
     EXPECT_EQ(outcome.out, sample.text.substr(590, 20)) << codec;
   }
+}
+
+// A filter is told a dictionary's digest and no file: it finds the archive among those that the program has open.
+TEST(Filter, FindsTheDictionaryOfAShard) {
+  const std::string h5py = python_with("h5py");
+  if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";
+  const Sample sample("mix --dictionary 1K --chunk 300");
+  const std::string read = "f = h5py.File(path, 'r', **how)\n"
+                           "assert f['text'].id.get_create_plist().get_filter(0)[2][0] == 2\n"
+                           "assert f['text'].id.read_direct_chunk((0,))[1][5] == 5\n"
+                           "sys.stdout.buffer.write(f['text'][590:610].tobytes())\n";
+  Outcome outcome = python(sample, h5py, "how = {}\n" + read);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, sample.text.substr(590, 20));
+  // A file in memory has no descriptor.
+  const std::string in_memory = "import io\npath = io.BytesIO(open(path, 'rb').read())\nhow = {}\n";
+  outcome = python(sample, h5py, in_memory + read);
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.err.find("llmc-batch extract"), std::string::npos) << outcome.err;
+  outcome = python(sample, h5py, in_memory + read, "LLMC_DICTIONARY_PATH=" + quoted(sample.dir.path().string()));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, sample.text.substr(590, 20));
+  // Its bytes alone do as well.
+  outcome = python(sample, h5py, "open(path[:-4] + 'bytes', 'wb').write(h5py.File(path)['dictionary'][:].tobytes())\n" + in_memory + read,
+                   "LLMC_DICTIONARY_PATH=" + quoted(sample.dir / "bytes"));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, sample.text.substr(590, 20));
+  // Another's dictionary is none.
+  outcome = python(sample, h5py, "d = h5py.File(path)['dictionary'][:]\nd[40] ^= 1\nopen(path[:-4] + 'bytes', 'wb').write(d.tobytes())\n" +
+                                     in_memory + read, "LLMC_DICTIONARY_PATH=" + quoted(sample.dir / "bytes"));
+  EXPECT_NE(outcome.code, 0);
 }
 
 TEST(Filter, H5pyWritesText) {

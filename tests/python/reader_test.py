@@ -48,6 +48,12 @@ class Text(Case):
                 self.assertEqual(archive.chunk(4), (2800, 3000))
                 self.assertRaises(IndexError, lambda: archive.chunk(5))
 
+    def test_dictionaries(self):
+        text = self.put("in.txt", text_of("alice29.txt", 3000))
+        with llmc.open(self.compress("in.txt", "dictionary.h5", "--chunk", "500", "--dictionary", "1K")) as archive:
+            for where in (slice(1200, 1300), slice(0, 3000)):
+                self.assertEqual(archive[where], text[where])
+
     def test_only_the_chunks_that_are_needed(self):
         text = self.put("in2.txt", text_of("law.txt", 6000))
         path = self.compress("in2.txt", "counted.h5", "--chunk", "1K")

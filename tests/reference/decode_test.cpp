@@ -49,6 +49,26 @@ TEST(ReferenceDecoder, ReadsEveryCodec) {
   }
 }
 
+TEST(ReferenceDecoder, ReadsDictionaries) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  // Two shards, each with its own; one chunk is stored and needs none.
+  std::string noise;
+  for (uint32_t state = 1; noise.size() < 300; noise += static_cast<char>(state >> 24)) state = state * 1664525 + 1013904223;
+  spill(dir / "in/a.txt", cut("code.txt", 300, 900) + noise);
+  spill(dir / "in/b.txt", cut("alice29.txt", 300, 600));
+  const Outcome made = compress(dir / "in", dir / "set", "--shard 1200 --chunk 300 --dictionary 1K");
+  ASSERT_EQ(made.code, 0) << made.err;
+  const std::string info = shell(product() + " info " + quoted(dir / "set") + " --json").out;
+  EXPECT_NE(info.find("\"primed\": 4"), info.npos) << info;
+  EXPECT_NE(info.find("\"stored\": 1"), info.npos) << info;
+  EXPECT_NE(info.find("\"dictionaries\": 2"), info.npos) << info;
+  const Outcome outcome = decode(python, dir / "set", "-o " + quoted(dir / "out.txt"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(slurp(dir / "out.txt") == slurp(dir / "in/a.txt") + slurp(dir / "in/b.txt"));
+}
+
 // Random weights say little, and all of it must be the same.
 TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
   const std::string python = python_with(kModules);
@@ -184,7 +204,8 @@ struct Golden {
 };
 constexpr Golden kGolden[] = {{"version1-range.h5", "alice29.txt", 3000, 1500},
                               {"version1-rank.h5", "alice29.txt", 3000, 1500},
-                              {"version1-mix.h5", "irc.txt", 2000, 1800}};
+                              {"version1-mix.h5", "irc.txt", 2000, 1800},
+                              {"version1-dictionary.h5", "med.txt", 0, 2600}};
 
 TEST(GoldenArchives, TheProgramReadsThem) {
   for (const Golden& golden : kGolden) {

@@ -6,8 +6,8 @@
 // the mean over the files and for the files that gain least and most. Sizes are sums of -log2 of the
 // chances, frames not counted. Chunks, windows and carry are those of `llmc-batch compress`.
 //
-// With --primed the parts stay, and each chunk after the first is coded after the file's first
-// chunk instead of from nothing: what a dictionary of one chunk could gain at best.
+// With --dictionary SIZE the parts stay, and each file is taken as a shard: a dictionary of that size is chosen from
+// it, coded, and a sample of its chunks is coded from nothing and after the dictionary. --choice compares ways to choose.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,6 +22,7 @@
 #include "model/embedded_model.h"
 #include "model/model.h"
 #include "model/native_engine.h"
+#include "plan/dictionary.h"
 
 namespace {
 
@@ -119,6 +120,47 @@ struct Bench {
   }
 };
 
+Bytes chosen(const Bytes& text, size_t size, const std::string& choice, size_t block_bytes) {
+  if (choice == "first") return Bytes(text.begin(), text.begin() + std::min(size, text.size()));
+  std::vector<Bytes> blocks;
+  for (const uint64_t at : dictionary_candidates(text.size(), block_bytes)) {
+    blocks.emplace_back(text.begin() + at, text.begin() + std::min<size_t>(text.size(), at + block_bytes));
+  }
+  if (choice == "cover") return choose_dictionary(blocks, size);
+  Bytes even;
+  const size_t count = std::min(blocks.size(), size / block_bytes);
+  for (size_t i = 0; i < count; ++i) {
+    const Bytes& block = blocks[blocks.size() * (2 * i + 1) / (2 * count)];
+    even.insert(even.end(), block.begin(), block.end());
+  }
+  return even;
+}
+
+Status with_dictionary(const Bench& bench, const MixTree& tree, const std::string& path, size_t size, const std::string& choice, size_t block) {
+  LLMC_ASSIGN(const Bytes text, read_file(path, uint64_t{1} << 32));
+  const size_t chunks = (text.size() + bench.chunk - 1) / bench.chunk;
+  const Bytes dictionary = chosen(text, size, choice, block);
+  MixModel cold(tree), start(tree), primed(tree);
+  LLMC_ASSIGN(const Chunk said, bench.ask(dictionary));
+  start.reset(dictionary.size() + bench.chunk);
+  const double cost = bench.run(start, said);
+  double without = 0, with = 0;
+  const size_t sample = std::clamp<size_t>(bench.most / bench.chunk, 1, chunks);
+  for (size_t i = 0; i < sample; ++i) {
+    const size_t at = chunks * (2 * i + 1) / (2 * sample) * bench.chunk;
+    LLMC_ASSIGN(const Chunk chunk, bench.ask(ByteView(text).subspan(at, std::min(bench.chunk, text.size() - at))));
+    cold.reset(chunk.bytes);
+    without += bench.run(cold, chunk);
+    primed.copy(start);
+    with += bench.run(primed, chunk);
+  }
+  const double scale = static_cast<double>(chunks) / static_cast<double>(sample);
+  fmt::print("| {} | {} | {} | {:.0f} | {:.0f} | {:.0f} | {:+.1f} % | {:+.1f} % |\n", path.substr(path.rfind('/') + 1), text.size(), choice,
+             cost, scale * without, scale * with, 100 * (with / without - 1), 100 * ((with + cost / scale) / without - 1));
+  std::fflush(stdout);
+  return {};
+}
+
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 Status run_all(const po::variables_map& options) {
@@ -138,6 +180,13 @@ Status run_all(const po::variables_map& options) {
   bench.tree = &memory.tree();
   MixModel predictor(memory.tree());
 
+  if (options.count("dictionary")) {
+    for (const auto& path : options["file"].as<std::vector<std::string>>()) {
+      LLMC_TRY(with_dictionary(bench, memory.tree(), path, options["dictionary"].as<size_t>(), options["choice"].as<std::string>(),
+                               options["block"].as<size_t>()));
+    }
+    return {};
+  }
   std::vector<std::pair<std::string, std::vector<Chunk>>> files;
   for (const auto& path : options["file"].as<std::vector<std::string>>()) {
     LLMC_ASSIGN(auto chunks, bench.ask_file(path));
@@ -152,20 +201,6 @@ Status run_all(const po::variables_map& options) {
     }
     return bytes;
   };
-  if (options.count("primed")) {
-    for (const auto& [name, chunks] : files) {
-      double cold = 0, primed = 0;
-      for (size_t i = 1; i < chunks.size(); ++i) {
-        predictor.reset(chunks[i].bytes);
-        cold += bench.run(predictor, chunks[i]);
-        predictor.reset(chunks[i].bytes);
-        bench.run(predictor, chunks[0]);
-        primed += bench.run(predictor, chunks[i]);
-      }
-      if (cold > 0) fmt::print("| {} | {:.0f} | {:.0f} | {:+.1f} % |\n", name, cold, primed, 100 * (primed / cold - 1));
-    }
-    return {};
-  }
   std::vector<double> whole;
   size_t tokens = 0;
   const double began = cpu_seconds();
@@ -199,7 +234,9 @@ int main(int argc, char** argv) {
       "model", po::value<std::string>(), "model file (default: the embedded one)")(
       "chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
       "bytes", po::value<size_t>()->default_value(131072), "of each file at most, 0: all")(
-      "primed", "what a dictionary of one chunk could gain");
+      "dictionary", po::value<size_t>(), "bytes of a dictionary for each file")(
+      "choice", po::value<std::string>()->default_value("cover"), "of its text: cover, even or first")(
+      "block", po::value<size_t>()->default_value(dictionary_block_bytes), "bytes that are chosen together");
   po::positional_options_description positional;
   positional.add("file", -1);
   po::variables_map options;

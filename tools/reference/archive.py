@@ -155,13 +155,18 @@ class Shard:
         expect(block[:8] == b"\x89LLMC\r\n\x1a", f"{path}: not a shard file")
         expect(struct.unpack_from("<I", block, 508)[0] == crc32c(block[:508]), f"{path}: the user block is damaged")
         version, zero, features = struct.unpack_from("<HHI", block, 8)
-        if version != 1 or features != 0:
-            raise Damage(f"{path}: format {version} with features {features}; this decoder reads format 1 without")
+        if version != 1 or features > 1:
+            raise Damage(f"{path}: format {version} with features {features}; "
+                         "this decoder reads format 1 with feature 1")
         (self.number, self.shards, length, self.text_bytes, self.text_offset, self.chunk_bytes, self.chunks, self.seed,
          zero_too, index_at, index_bytes, plain_bytes) = struct.unpack_from("<IIQQQIIIIQQQ", block, 16)
         self.model, self.plan, index_digest, self.body = (block[i:i + 32] for i in range(88, 216, 32))
         expect(length == self.length, f"{path}: {self.length} bytes instead of {length}")
-        expect(not (zero or zero_too or any(block[216:508])) and self.number < self.shards <= 10**6
+        self.dictionary_at, self.dictionary_bytes, self.dictionary_text = struct.unpack_from("<QII", block, 216)
+        self.dictionary_digest = block[232:264]
+        expect(not any(block[216:264]) or features == 1 and self.chunk_bytes <= 2**20 and self.dictionary_at >= 512
+               and self.dictionary_at + self.dictionary_bytes <= length, f"{path}: the user block contradicts itself")
+        expect(not (zero or zero_too or any(block[264:508])) and self.number < self.shards <= 10**6
                and 1 <= self.chunk_bytes <= 2**30 and self.chunks == -(-self.text_bytes // self.chunk_bytes)
                and index_at + index_bytes <= length and plain_bytes <= 2**30,
                f"{path}: the user block contradicts itself")
@@ -173,6 +178,7 @@ class Shard:
         packed = self.hdf5["index"][:].tobytes() if hdf5 else self.read(index_at, index_bytes)
         expect(sha256(packed) == index_digest, f"{path}: the index is damaged")
         self.index = Index(unzstd(packed, plain_bytes), self.chunks)
+        expect(features == (len(self.index.parameters) > 9), f"{path}: the coding parameters are wrong")
         expect(sum(p.size for p in self.index.pieces) == self.text_bytes, f"{path}: the sizes in the index are wrong")
 
     def read(self, at, size):
@@ -206,6 +212,20 @@ class Shard:
         return frame
 
 
+    def dictionary(self):
+        """The frame of the shard's dictionary."""
+        expect(self.dictionary_bytes, f"{self.path}: chunks begin with a dictionary, and there is none")
+        if self.hdf5:
+            data = self.hdf5["dictionary"][:].tobytes()
+        else:
+            data = self.read(self.dictionary_at, self.dictionary_bytes)
+        expect(sha256(data) == self.dictionary_digest, f"{self.path}: the dictionary is damaged")
+        frame = Frame(data, self.seed)
+        expect(frame.codec == "dictionary" and frame.size == self.dictionary_text,
+               f"{self.path}: the dictionary is not the one that the user block speaks of")
+        return frame
+
+
 class Archive:
     """A single file, or a folder with a manifest (FORMAT.md section 6)."""
 
@@ -228,9 +248,9 @@ class Archive:
         expect(data[-81:] == tail, f"{path}: the manifest was changed or is damaged")
         manifest = json.loads(data)
         expect(manifest["format"] == "llmc-batch set", f"{path}: not the manifest of a set")
-        if manifest["version"] != 1 or manifest["features"] != 0:
+        if manifest["version"] != 1 or manifest["features"] > 1:
             raise Damage(f"{path}: format {manifest['version']} with features {manifest['features']}; "
-                         "this decoder reads format 1 without")
+                         "this decoder reads format 1 with feature 1")
         for number, row in enumerate(manifest["shards"]):
             expect(row["file"] == f"shard-{number:06}.h5", f"{path}: shard {number} has a wrong name")
         return manifest

@@ -12,15 +12,15 @@ class Parameters:
     """FORMAT.md section 3.1."""
 
     def __init__(self, data):
-        if len(data) != 9:
-            raise Damage(f"the coding parameters are {len(data)} bytes long, not 9")
-        self.codec, self.window, self.carry = struct.unpack("<BII", data)
+        if len(data) not in (9, 14):
+            raise Damage(f"the coding parameters are {len(data)} bytes long, not 9 or 14")
+        self.codec, self.window, self.carry = struct.unpack_from("<BII", data)
 
 
 class Stream:
     """One chunk on its way: what it has decoded and where it stands in its window."""
 
-    def __init__(self, model, parameters, frame, tree):
+    def __init__(self, model, parameters, frame, tree, primed=None):
         self.model, self.frame = model, frame
         self.window, self.carry = parameters.window or model.context, parameters.carry
         if not self.carry < self.window <= model.context:
@@ -30,8 +30,18 @@ class Stream:
         self.waiting = [model.start]  # ids to feed before the next token is known
         self.text = bytearray()
         self.tokens = 0
-        self.coder = RangeDecoder(frame.payload)
-        if frame.codec == "rank":
+        room = 4 if frame.codec == "dictionary" else 0
+        self.coder = RangeDecoder(frame.payload[room:])
+        if frame.codec == "dictionary":
+            size, = struct.unpack("<I", frame.payload[:4].ljust(4, b"\0"))
+            if size < frame.size:
+                raise Damage("the dictionary's tables are too small")
+            self.mix = MixDecoder(tree, min(size, 2**20), self.coder)
+        elif frame.codec == "primed":
+            if primed is None:
+                raise Damage("a chunk begins with a dictionary that there is not")
+            self.mix = MixDecoder(tree, 0, self.coder, primed)
+        elif frame.codec == "rank":
             self.ranks = RankDecoder(self.coder)
         elif frame.codec == "mix":
             self.mix = MixDecoder(tree, frame.size, self.coder)
@@ -76,9 +86,21 @@ class Stream:
         return True
 
 
-def decode(frames, model, parameters, streams=16):
-    """Yields the text of each frame in turn; `streams` of those that need the model are decoded in step."""
-    texts, active, next_out, number, tree = {}, {}, 0, 0, None
+def read_dictionary(frame, model, parameters, tree):
+    """What the predictor has learned behind the dictionary's last token (MIX.md section 11)."""
+    stream = Stream(model, parameters, frame, tree)
+    while not stream.done():
+        stream.take(model.forward([stream.run()])[0])
+    frame.checked(stream.text)
+    return stream.mix.predictor
+
+
+def decode(frames, model, parameters, streams=16, dictionary=None):
+    """Yields the text of each frame in turn; `streams` of those that need the model are decoded in step.
+
+    `dictionary`: gives the frame that those of codec primed begin with.
+    """
+    texts, active, next_out, number, tree, primed = {}, {}, 0, 0, None, None
     frames = iter(frames)
     more = True
     while more or active or texts:
@@ -93,9 +115,11 @@ def decode(frames, model, parameters, streams=16):
             else:
                 if model is None:
                     raise Damage("a frame needs the model, and none is given")
-                if frame.codec == "mix":
+                if frame.codec in ("mix", "primed"):
                     tree = tree or Tree(model.tokens, model.escape)
-                active[number] = Stream(model, parameters, frame, tree)
+                if frame.codec == "primed" and not primed:
+                    primed = read_dictionary(dictionary(), model, parameters, tree)
+                active[number] = Stream(model, parameters, frame, tree, primed)
             number += 1
         if active:
             runs = [stream.run() for stream in active.values()]

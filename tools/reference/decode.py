@@ -81,7 +81,7 @@ def decode_shard(shard, wanted, model, parameters, output, streams):
     chunk_bytes = shard.chunk_bytes
     chunks = sorted({c for at, p in places if p.size
                      for c in range(at // chunk_bytes, (at + p.size - 1) // chunk_bytes + 1)})
-    texts = zip(chunks, decode(map(shard.frame, chunks), model, parameters, streams))
+    texts = zip(chunks, decode(map(shard.frame, chunks), model, parameters, streams, shard.dictionary))
     chunk, text, done = -1, b"", 0
     for at, piece in places:
         output.write(piece, piece.offset, b"")

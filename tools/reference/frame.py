@@ -2,9 +2,11 @@
 import struct
 import subprocess
 
-CODECS = ["stored", "zstd", "range", "mix", "rank"]
+CODECS = ["stored", "zstd", "range", "mix", "rank", "primed", "dictionary"]
 HEADER = struct.Struct("<4sBBHIIIIII")
 MOST_CHUNK_BYTES = 2**30
+DICTIONARY = 0xFFFFFFFE  # the chunk number of a shard's dictionary
+MOST_DICTIONARY_BYTES = 2**18
 
 
 class Damage(Exception):
@@ -66,6 +68,9 @@ class Frame:
                 or (not 1 <= self.tokens <= self.size if modelled else self.tokens != 0)
                 or (payload != self.size if self.codec == "stored" else payload >= self.size)):
             raise Damage("the frame contradicts itself")
+        if ((self.codec == "dictionary") != (self.chunk == DICTIONARY)
+                or self.codec == "dictionary" and self.size > MOST_DICTIONARY_BYTES):
+            raise Damage("the frame is neither that of a chunk nor a dictionary")
 
     def checked(self, text):
         if len(text) != self.size or crc32c(text) != self.text_crc:

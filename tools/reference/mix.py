@@ -1,4 +1,5 @@
 """The mix codec (MIX.md): binary decisions, the model's frequencies mixed with what the chunk has shown so far."""
+import copy
 import math
 
 import numpy as np
@@ -456,9 +457,9 @@ class Predictor:
 class MixDecoder:
     """Section 1"""
 
-    def __init__(self, tree, size, coder):
+    def __init__(self, tree, size, coder, primed=None):
         self.tree, self.coder = tree, coder
-        self.predictor = Predictor(tree, size)
+        self.predictor = copy.deepcopy(primed, {id(tree): tree}) if primed else Predictor(tree, size)
 
     def token(self, weights):
         """The next token, `weights` those of all symbols by id."""
