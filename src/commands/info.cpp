@@ -60,12 +60,15 @@ struct ChunkTime {
   std::string engine;
 };
 
+// Of a set of more shards, what stands in the manifest is told: to open thousands of indexes takes minutes.
+constexpr size_t looked_into = 64;
+
 // Of the first chunk that the model coded, or of the first one; alone, on one core: what any byte of it costs.
 Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters& parameters,
                                   const std::string& model_path) {
   std::optional<std::pair<uint32_t, uint32_t>> place;
   bool modelled = false;
-  for (uint32_t s = 0; s < archive.shards().size() && !modelled; ++s) {
+  for (uint32_t s = 0; s < std::min(archive.shards().size(), looked_into) && !modelled; ++s) {
     LLMC_ASSIGN(const auto file, archive.shard(s));
     for (uint32_t c = 0; c < file->index().chunks.size() && !modelled; ++c) {
       modelled = file->index().chunks[c].tokens > 0;
@@ -123,12 +126,15 @@ Status run_info(Context& context, const Words& words) {
   if (set.words().empty()) return {Code::usage, "info: no archive given"};
   LLMC_ASSIGN(ArchiveReader archive, ArchiveReader::open(set.words()[0]));
   LLMC_ASSIGN(const CodecParameters parameters, CodecParameters::parse(archive.parameters()));
+  const Manifest* const manifest = archive.manifest();
+  const bool look = archive.shards().size() <= looked_into;
   uint64_t entries = 0, file_bytes = 0, coded = 0, tokens = 0;
   uint64_t dictionaries = 0, dictionary_bytes = 0;
   std::map<std::string, uint64_t> codecs;
   for (uint32_t s = 0; s < archive.shards().size(); ++s) {
-    LLMC_ASSIGN(const auto file, archive.shard(s));
     file_bytes += archive.shards()[s].file_bytes;
+    if (!look) continue;
+    LLMC_ASSIGN(const auto file, archive.shard(s));
     dictionaries += file->has_dictionary();
     dictionary_bytes += file->block().dictionary_bytes;
     for (size_t i = 0; i < file->index().entries.size(); ++i) {
@@ -140,17 +146,24 @@ Status run_info(Context& context, const Words& words) {
       ++codecs[codec_name(chunk.codec)];
     }
   }
-  if (archive.is_set()) {
+  Digest content{};
+  if (manifest) {
     std::error_code error;
     file_bytes += std::filesystem::file_size(archive.path() / manifest_name, error);
+    entries = manifest->entries;
+    coded = manifest->coded_bytes;
+    tokens = manifest->tokens;
+    content = manifest->content;
+  } else {
+    LLMC_ASSIGN(content, archive.content_digest());
   }
-  LLMC_ASSIGN(const Digest content, archive.content_digest());
   const bool modelled = archive.model() != Digest{};
   ordered_json out = {{"archive", archive.path().string()}, {"format", archive_version}, {"set", archive.is_set()},
                       {"shards", archive.shards().size()}, {"entries", entries}, {"text_bytes", archive.text_bytes()},
                       {"archive_bytes", file_bytes}, {"frame_bytes", coded}, {"tokens", tokens},
-                      {"chunks", archive.chunks()}, {"chunk_bytes", archive.chunk_bytes()}, {"chunks_by_codec", codecs},
+                      {"chunks", archive.chunks()}, {"chunk_bytes", archive.chunk_bytes()},
                       {"codec", codec_name(parameters.codec)}, {"content_sha256", to_hex(content)}};
+  if (look) out["chunks_by_codec"] = codecs;
   if (archive.text_bytes()) out["bits_per_byte"] = 8.0 * file_bytes / archive.text_bytes();
   if (modelled) {
     out["model"] = archive.model_name();
@@ -158,7 +171,7 @@ Status run_info(Context& context, const Words& words) {
     out["window"] = parameters.window;
     out["carry"] = parameters.carry;
   }
-  if (parameters.dictionary > 0) {
+  if (look && parameters.dictionary > 0) {
     out["dictionaries"] = dictionaries;
     out["dictionary_frame_bytes"] = dictionary_bytes;
   }

@@ -18,7 +18,6 @@ constexpr char sample[] =
     "2026-01-17T08:30:12Z INFO archive opened, 12 shards, 4096 chunks\n";
 
 using Clock = std::chrono::steady_clock;
-double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 Status run_streams(Session& session, std::span<const Symbol> text, Symbol start, bool decode, double seconds,
                    Measured* out) {

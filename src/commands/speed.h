@@ -1,6 +1,7 @@
 // How fast an engine works on this machine: what `bench` measures, and what each worker tells as a job starts.
 #pragma once
 
+#include <chrono>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,11 @@
 #include "model/session.h"
 
 namespace llmc {
+
+// Seconds that have passed since then.
+inline double since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
 // Enough text of its own that no measurement needs a file.
 std::string_view sample_text_for_speed();

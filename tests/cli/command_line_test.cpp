@@ -1,4 +1,6 @@
 // Options, help, configuration files, exit codes, progress: what scripts rely on.
+#include <nlohmann/json.hpp>
+
 #include "cli/product.h"
 
 namespace llmc::test {
@@ -104,6 +106,21 @@ TEST(CommandLine, InfoAndVerifyAsJson) {
     const Outcome outcome = shell("set -o pipefail; " + product() + " " + verb + " --json " + (dir / "a.h5") + " 2>/dev/null | python3 -m json.tool");
     EXPECT_EXIT_CODE(outcome, 0) << verb;
   }
+}
+
+// Of a large set: nothing but the manifest is opened, so that 50,000 shards take no minutes.
+TEST(CommandLine, InfoOfManyShardsReadsTheManifestAlone) {
+  const TempDir dir;
+  for (int i = 0; i < 70; ++i) spill(dir / ("in/" + std::to_string(1000 + i)), std::string(900, 'a' + i % 26));
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + (dir / "set") + " --codec stored --chunk 1K --shard 1K --bare --quiet"), 0);
+  std::filesystem::resize_file(dir / "set/shard-000069.h5", 0);
+  const Outcome info = llmc("info --json " + (dir / "set"));
+  ASSERT_EXIT_CODE(info, 0);
+  const auto told = nlohmann::json::parse(info.out);
+  EXPECT_EQ(told["shards"], 70);
+  EXPECT_EQ(told["text_bytes"], 70 * 900);
+  EXPECT_EQ(told["frame_bytes"], 70 * (900 + 32));
+  EXPECT_FALSE(told.contains("chunks_by_codec")) << "these stand in no manifest";
 }
 
 TEST(CommandLine, Selftest) {
