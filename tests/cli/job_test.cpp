@@ -39,7 +39,7 @@ TEST_F(Jobs, PlansCompressesAndChecks) {
 
 TEST_F(Jobs, UnderMpirunWithAMachinesPreset) {
   const std::string file = job("input = texts\noutput = set\nchunk = 4K\ncheck = data\n");
-  const Outcome made = run(file, "--config " LLMC_SOURCE_DIR "/configs/cpu-node.ini", 3);
+  const Outcome made = run(file, "--config " + quoted(LLMC_SOURCE_DIR "/configs/cpu-node.ini"), 3);
   EXPECT_EXIT_CODE(made, 0);
   EXPECT_NE(made.out.find("sound"), std::string::npos) << made.out;
 }
@@ -94,13 +94,13 @@ TEST_F(Jobs, TheFilesThatComeWithUsAreRight) {
   }
   for (const auto& item : fs::directory_iterator(LLMC_SOURCE_DIR "/jobs")) {
     if (item.path().extension() != ".ini") continue;
-    EXPECT_EXIT_CODE(run(item.path().string(), "--dry-run"), 0) << item.path();
+    EXPECT_EXIT_CODE(run(quoted(item.path().string()), "--dry-run"), 0) << item.path();
     EXPECT_NE(slurp(LLMC_SOURCE_DIR "/jobs/README.md").find("(" + item.path().filename().string() + ")"), std::string::npos) << item.path();
     ++jobs;
   }
   for (const auto& item : fs::directory_iterator(LLMC_SOURCE_DIR "/configs")) {
     // What this machine may lack is asked for on the command line.
-    const std::string config = " --engine native --config " + item.path().string();
+    const std::string config = " --engine native --config " + quoted(item.path().string());
     const std::string out = dir / item.path().stem().string();
     EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts/a.txt") + " -q -o " + out + config), 0) << item.path();
     EXPECT_EXIT_CODE(llmc("extract " + out + " -q -o " + out + ".out" + config), 0) << item.path();

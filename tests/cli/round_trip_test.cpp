@@ -163,7 +163,7 @@ TEST(RoundTrip, GoldenArchives) {
     ASSERT_EXIT_CODE(llmc("extract " + golden + " -o " + (dir / name)), 0);
   }
   // The set's files are cut over shards and have no SHA-256 of their own.
-  ASSERT_EXIT_CODE(llmc("list --sha256 " LLMC_SOURCE_DIR "/tests/archive/data/version1.h5 >" + (dir / "sums")), 0);
+  ASSERT_EXIT_CODE(llmc("list --sha256 " + quoted(LLMC_SOURCE_DIR "/tests/archive/data/version1.h5") + " >" + (dir / "sums")), 0);
   EXPECT_EXIT_CODE(shell("cd " + (dir / "version1") + " && sha256sum -c --quiet ../sums"), 0);
   EXPECT_EQ(shell("diff -r --no-dereference " + (dir / "version1") + " " + (dir / "version1.h5")).out, "");
 }

@@ -49,7 +49,7 @@ TEST(Templates, ComeBackAfterADrainOrALossAndOtherwiseNot) {
     fs::remove(dir / "asked");
     const Outcome out = shell("PATH=" + (dir / "bin") + ":$PATH SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS_PER_NODE=2 ENDS_WITH=" +
                               std::to_string(code) + " JOB_STATE=" + state + " SLURM_RESTART_COUNT=" + std::to_string(restarts) +
-                              " bash " LLMC_SOURCE_DIR "/slurm/compress.sbatch");
+                              " bash " + quoted(LLMC_SOURCE_DIR "/slurm/compress.sbatch"));
     EXPECT_EXIT_CODE(out, code);
     return fs::exists(dir / "asked") ? slurp(dir / "asked") : "";
   };
