@@ -19,7 +19,7 @@ TEST(Templates, ShareAllBelowTheHead) {
     ASSERT_NE(at, std::string::npos) << item.path();
     if (tail.empty()) tail = text.substr(at);
     EXPECT_EQ(text.substr(at), tail) << item.path();
-    EXPECT_EQ(shell("bash -n " + item.path().string()).code, 0) << item.path();
+    EXPECT_EQ(shell("bash -n " + quoted(item.path().string())).code, 0) << item.path();
     ++count;
   }
   EXPECT_EQ(count, 4);
