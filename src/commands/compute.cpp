@@ -310,7 +310,7 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   Status status;
   if (context.size() == 1) {
     LLMC_ASSIGN(ComputeSide worker, make_worker(options, setup, std::move(model), context.placement));
-    LLMC_ASSIGN(const WorkerFacts facts, worker_facts(worker.engine.get(), worker.threads, worker.streams, false));
+    const WorkerFacts facts = worker_facts(worker.engine.get(), worker.threads, worker.streams, false);
     *names = {"", "this process (" + facts.place() + ")"};
     record.set_names(*names);
     WorkerOptions local;
@@ -358,7 +358,7 @@ Status run_worker(Context& context, const ComputeOptions& options) {
       LLMC_ASSIGN(model, open_model_for(options.model, setup.model, setup.model_name));
     }
     LLMC_ASSIGN(worker, make_worker(options, setup, std::move(model), context.placement));
-    LLMC_ASSIGN(facts, worker_facts(worker.engine.get(), worker.threads, worker.streams, setup.measure));
+    facts = worker_facts(worker.engine.get(), worker.threads, worker.streams, setup.measure);
     return {};
   }();
   ByteWriter answer;

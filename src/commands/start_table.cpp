@@ -46,7 +46,7 @@ WorkerFacts WorkerFacts::read(ByteReader& in) {
   return facts;
 }
 
-Result<WorkerFacts> worker_facts(Engine* engine, int threads, int streams, bool measure) {
+WorkerFacts worker_facts(Engine* engine, int threads, int streams, bool measure) {
   char host[256] = {};
   ::gethostname(host, sizeof host - 1);
   WorkerFacts facts{host, engine ? engine->name() : "", static_cast<uint32_t>(threads), static_cast<uint32_t>(streams),
@@ -54,8 +54,8 @@ Result<WorkerFacts> worker_facts(Engine* engine, int threads, int streams, bool 
   if (!engine || !measure) return facts;
   std::vector<Symbol> text;
   engine->model().tokenizer().encode(as_bytes(sample_text_for_speed()), &text);
-  LLMC_ASSIGN(const Measured speed, measure_speed(*engine, text, threads, 1, false, 0.1));
-  facts.tokens_per_second = static_cast<double>(speed.tokens) / speed.seconds;
+  const Result<Measured> speed = measure_speed(*engine, text, threads, 1, false, 0.1);
+  if (speed.ok()) facts.tokens_per_second = static_cast<double>(speed->tokens) / speed->seconds;
   return facts;
 }
 

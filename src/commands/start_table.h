@@ -24,8 +24,9 @@ struct WorkerFacts {
   static WorkerFacts read(ByteReader& in);  // in.ok() tells
 };
 
-// Of this process. `measure`: also its speed, which takes a tenth of a second or one pass of the model.
-Result<WorkerFacts> worker_facts(Engine* engine, int threads, int streams, bool measure);
+// Of this process. `measure`: also its speed, which takes a tenth of a second or one pass of the model. A speed that cannot
+// be measured stays unknown: no job ends for that.
+WorkerFacts worker_facts(Engine* engine, int threads, int streams, bool measure);
 
 // One line a worker; workers[i] is rank i + 1.
 std::string start_table(std::span<const WorkerFacts> workers);
