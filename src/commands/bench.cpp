@@ -18,6 +18,7 @@
 #include "exact/kernels.h"
 #include "model/forward_session.h"
 #include "model/host_ops.h"
+#include "model/import.h"
 
 namespace llmc {
 
@@ -200,6 +201,60 @@ Status bench_operations(const std::shared_ptr<const Model>& model, std::span<con
   return {};
 }
 
+// A model of a shape, by way of a file that is gone once it is read.
+Result<std::shared_ptr<const Model>> draw_model(const std::string& shape, int activations) {
+  if (activations != 8 && activations != 16) return Status(Code::usage, "--activations is 8 or 16");
+  std::string config = shape_config(shape);
+  if (config.empty()) {
+    const Result<Bytes> file = read_file(shape, 1 << 24);
+    if (!file.ok()) {
+      return Status(Code::usage, fmt::format("--shape {}: neither a file nor a known shape ({})", printable(shape),
+                                             fmt::join(shape_names(), ", ")));
+    }
+    config = as_text(*file);
+  }
+  std::string folder = (std::filesystem::temp_directory_path() / "llmc-shape-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return errno_status(errno, folder);
+  ImportOptions options;
+  options.activations = activations;
+  options.name = shape + ", drawn weights";
+  const std::string path = folder + "/model";
+  const Result<ImportReport> report = import_shape(config, shape, path, options);
+  Result<std::shared_ptr<const Model>> model = report.ok() ? Model::load(path) : report.status();
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  return model;
+}
+
+// What is coded while measuring.
+struct Sample {
+  std::vector<Symbol> symbols;
+  double bytes_per_token = 0;
+};
+
+Result<Sample> sample_of_text(const Tokenizer& tokenizer, const std::string& path) {
+  const ByteView own = as_bytes(sample_text_for_speed());
+  Bytes text(own.begin(), own.end());
+  if (!path.empty()) {
+    LLMC_ASSIGN(text, read_file(path));
+    text.resize(std::min<size_t>(text.size(), 1 << 20));
+    if (text.empty()) return Status(Code::usage, printable(path) + " is empty");
+  }
+  Sample sample;
+  tokenizer.encode(text, &sample.symbols);
+  sample.bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(sample.symbols.size());
+  return sample;
+}
+
+// A drawn tokenizer knows no words. English takes the tokenizers of such models about four bytes a token.
+Sample drawn_sample(int symbols) {
+  Sample sample{std::vector<Symbol>(1 << 14), 4.0};
+  for (size_t i = 0; i < sample.symbols.size(); ++i) {
+    sample.symbols[i] = static_cast<Symbol>((static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15 >> 32) * symbols >> 32);
+  }
+  return sample;
+}
+
 Result<std::vector<int>> parse_sweep(const std::string& words) {
   std::vector<int> sweep;
   for (size_t at = 0; at <= words.size();) {
@@ -221,11 +276,14 @@ Result<std::vector<int>> parse_sweep(const std::string& words) {
 Status run_bench(Context& context, const Words& words) {
   if (!context.coordinator()) return {};
   OptionSet set("bench", "llmc-batch bench [options]",
-                "Measures a model on this machine: scoring (what compress does) and decoding (what extract does),\n"
+                "Measures a model, or a shape with drawn weights, on this machine: scoring (what compress does) and decoding (what extract does),\n"
                 "beside the best multiply rate and memory bandwidth that the machine shows in the same run.");
   set.group("Bench").add_options()
       ("model", po::value<std::string>()->default_value("")->value_name("FILE"),
        "model file; default: the embedded model")
+      ("shape", po::value<std::string>()->default_value("")->value_name("NAME|FILE"),
+       "in place of a model, drawn weights: smollm2-135m, llama-8b, ..., or what a config.json describes")
+      ("activations", po::value<int>()->default_value(16)->value_name("8|16"), "bits of the activations of a shape")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"), "auto, torch or native")
       ("device", po::value<std::string>()->default_value("auto")->value_name("NAME"), "cpu, cuda, cuda:N, or auto: the CPU")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads; 0: all cores")
@@ -243,7 +301,13 @@ Status run_bench(Context& context, const Words& words) {
   if (set.get<int>("threads") < 0 || set.get<int>("threads") > 1024) return {Code::usage, "--threads is 0 to 1024"};
   const bool json = set.get<bool>("json");
 
-  LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(set.get<std::string>("model")));
+  const std::string shape = set.get<std::string>("shape"), text = set.get<std::string>("text");
+  if (!shape.empty() && !set.get<std::string>("model").empty()) {
+    return {Code::usage, "--shape stands in place of --model"};
+  }
+  if (!shape.empty() && !text.empty()) return {Code::usage, "the drawn weights of --shape read no --text"};
+  LLMC_ASSIGN(const std::shared_ptr<const Model> model, shape.empty() ? open_model(set.get<std::string>("model"))
+                                                                      : draw_model(shape, set.get<int>("activations")));
   LLMC_ASSIGN(const std::unique_ptr<Engine> engine, open_engine(set.get<std::string>("engine"), model, set.get<std::string>("device"), context.placement));
   int threads = set.get<int>("threads");
   if (threads == 0) threads = engine->good_sessions() > 0 ? engine->good_sessions() : available_cores();
@@ -252,16 +316,13 @@ Status run_bench(Context& context, const Words& words) {
   if (!set.get<std::string>("streams").empty()) {
     LLMC_ASSIGN(sweep, parse_sweep(set.get<std::string>("streams")));
   }
-  const ByteView own = as_bytes(sample_text_for_speed());
-  Bytes text(own.begin(), own.end());
-  if (const std::string path = set.get<std::string>("text"); !path.empty()) {
-    LLMC_ASSIGN(text, read_file(path));
-    text.resize(std::min<size_t>(text.size(), 1 << 20));
-    if (text.empty()) return {Code::usage, printable(path) + " is empty"};
+  Sample sample;
+  if (shape.empty()) {
+    LLMC_ASSIGN(sample, sample_of_text(model->tokenizer(), text));
+  } else {
+    sample = drawn_sample(model->symbols());
   }
-  std::vector<Symbol> symbols;
-  model->tokenizer().encode(text, &symbols);
-  const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(symbols.size());
+  const double bytes_per_token = sample.bytes_per_token;
 
   LLMC_ASSIGN(const Machine machine, measure_machine(threads, std::min(seconds, 1.0), ""));
   ordered_json out = {{"version", LLMC_VERSION},
@@ -281,13 +342,14 @@ Status run_bench(Context& context, const Words& words) {
                       {"operations", nullptr}};
   if (!json) {
     fmt::print("llmc-batch {} ({}) on {}, {} cores\n", LLMC_VERSION, LLMC_COMMIT, machine.cpu, machine.cores);
-    fmt::print("{} ({}, {:.1f} M parameters), {}, {} threads, {:.2f} bytes a token\n", model->name(), model->profile(),
-               static_cast<double>(model->parameters()) / 1e6, engine->name(), threads, bytes_per_token);
+    fmt::print("{} ({}, {:.1f} M parameters), {}, {} threads, {:.2f} bytes a token{}\n", model->name(), model->profile(),
+               static_cast<double>(model->parameters()) / 1e6, engine->name(), threads, bytes_per_token,
+               shape.empty() ? "" : " taken for granted");
     fmt::print("peak {:.1f} GMAC/s of 8 bits, memory {:.1f} GB/s\n", machine.macs / 1e9, machine.bandwidth / 1e9);
   }
-  LLMC_TRY(bench_rows(*engine, machine, symbols, bytes_per_token, threads, sweep, seconds, &out["rows"], !json));
+  LLMC_TRY(bench_rows(*engine, machine, sample.symbols, bytes_per_token, threads, sweep, seconds, &out["rows"], !json));
   if (engine->name().starts_with("native")) {
-    LLMC_TRY(bench_operations(model, symbols, sweep.back(), seconds, &out["operations"], !json));
+    LLMC_TRY(bench_operations(model, sample.symbols, sweep.back(), seconds, &out["operations"], !json));
   }
   if (json) fmt::print("{}\n", out.dump(1));
   return {};

@@ -68,6 +68,13 @@ std::string config_text(const ModelConfig& c) {
   return out.dump();
 }
 
+// What a piece's tensor has in the checkpoint.
+std::vector<uint64_t> shape_of(const Piece& piece) {
+  const uint64_t rows = piece.origin.rows > 0 ? piece.origin.rows : piece.n;
+  if (!piece.matrix && piece.k == 1) return {rows};
+  return piece.origin.columns ? std::vector<uint64_t>{piece.k, rows} : std::vector<uint64_t>{rows, piece.k};
+}
+
 // A file of our own, seen as memory.
 Result<std::shared_ptr<const Model>> load_mapped(const fs::path& path) {
   LLMC_ASSIGN(const File file, File::open_read(path));
@@ -126,11 +133,8 @@ class Importer {
     for (const Piece& piece : plan_.pieces) {
       const Origin& from = piece.origin;
       LLMC_ASSIGN(std::vector<uint64_t> shape, store_.shape(from.tensor));
-      const uint64_t rows = from.rows > 0 ? from.rows : piece.n;
-      const bool vector = !piece.matrix && piece.k == 1;
-      std::vector<uint64_t> wanted = vector ? std::vector<uint64_t>{rows} : std::vector<uint64_t>{rows, piece.k};
-      if (from.columns) std::swap(wanted[0], wanted[1]);
-      const bool padded = from.more && shape.size() == 2 && shape[0] >= rows && shape[1] == piece.k;
+      const std::vector<uint64_t> wanted = shape_of(piece);
+      const bool padded = from.more && shape.size() == 2 && shape[0] >= wanted[0] && shape[1] == piece.k;
       if (shape == wanted || padded) continue;
       Tensor has, asks;
       has.shape = shape;
@@ -315,17 +319,28 @@ class Importer {
   std::vector<Error> errors_;  // of report_.layers
 };
 
+Status check_options(const ImportOptions& options) {
+  const auto among = [](int value) { return value == 0 || value == 8 || value == 16; };
+  if (!among(options.activations)) {
+    return {Code::usage, fmt::format("activations of {} bits are not offered; 8 and 16 are", options.activations)};
+  }
+  if (!among(options.kv)) {
+    return {Code::usage, fmt::format("keys and values of {} bits are not offered; 8 and 16 are", options.kv)};
+  }
+  return {};
+}
+
+Result<ImportReport> run_import(TensorStore store, ImportPlan plan, const fs::path& source, const fs::path& output,
+                                const ImportOptions& options) {
+  LLMC_TRY(check_plan(options, &plan).with(source.string()));
+  plan.config.architecture = is_plain_qwen3(plan.config) ? "qwen3" : "decoder";
+  return Importer(std::move(store), std::move(plan), options, output).run(source);
+}
+
 }  // namespace
 
 Result<ImportReport> import_model(const fs::path& source, const fs::path& output, const ImportOptions& options) {
-  const auto among = [](int value) { return value == 0 || value == 8 || value == 16; };
-  if (!among(options.activations)) {
-    return Status(Code::usage,
-                  fmt::format("activations of {} bits are not offered; 8 and 16 are", options.activations));
-  }
-  if (!among(options.kv)) {
-    return Status(Code::usage, fmt::format("keys and values of {} bits are not offered; 8 and 16 are", options.kv));
-  }
+  LLMC_TRY(check_options(options));
   const FloatState float_state;
   std::error_code ignored;
   TensorStore store;
@@ -341,10 +356,17 @@ Result<ImportReport> import_model(const fs::path& source, const fs::path& output
     LLMC_ASSIGN(store, TensorStore::open_safetensors(source));
     LLMC_ASSIGN(plan, plan_huggingface(source, store));
   }
-  if (const Status status = check_plan(options, &plan); !status.ok()) return status.with(source.string());
-  plan.config.architecture = is_plain_qwen3(plan.config) ? "qwen3" : "decoder";
-  Result<ImportReport> report = Importer(std::move(store), std::move(plan), options, output).run(source);
-  return report;
+  return run_import(std::move(store), std::move(plan), source, output, options);
+}
+
+Result<ImportReport> import_shape(const std::string& config, const std::string& where, const fs::path& output,
+                                  const ImportOptions& options) {
+  LLMC_TRY(check_options(options));
+  const FloatState float_state;
+  LLMC_ASSIGN(ImportPlan plan, plan_config(config, where));
+  TensorStore store;
+  for (const Piece& piece : plan.pieces) store.draw(piece.origin.tensor, shape_of(piece));
+  return run_import(std::move(store), std::move(plan), where, output, options);
 }
 
 }  // namespace llmc

@@ -52,4 +52,12 @@ struct ImportReport {
 Result<ImportReport> import_model(const std::filesystem::path& source, const std::filesystem::path& output,
                                   const ImportOptions& options);
 
+// A model of the shape that `config` (the text of a config.json) describes, with weights drawn by a fixed seed and a
+// tokenizer that no text was used for: for measuring speed. Errors as above, with `where` as the config's name.
+Result<ImportReport> import_shape(const std::string& config, const std::string& where,
+                                  const std::filesystem::path& output, const ImportOptions& options);
+// Shapes that are known by name, and the config.json of one; empty: not known.
+std::vector<std::string> shape_names();
+std::string shape_config(const std::string& name);
+
 }  // namespace llmc

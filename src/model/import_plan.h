@@ -55,6 +55,10 @@ std::vector<Piece> standard_pieces(const ModelConfig& config, const TensorNames&
 
 Result<ImportPlan> plan_huggingface(const std::filesystem::path& directory, TensorStore& store);
 Result<ImportPlan> plan_gguf(const Gguf& gguf, TensorStore& store);
+// Of a config.json alone: the tokenizer is drawn_tokenizer(), the weights are to be drawn. `where`: for messages.
+Result<ImportPlan> plan_config(const std::string& config, const std::string& where);
+// A byte-level tokenizer of `vocab` tokens: the bytes, then what pairs of them make, then what a third does.
+Bytes drawn_tokenizer(int vocab);
 
 // Cuts the context to what was asked for and finds what no version of the arithmetic allows.
 Status check_plan(const ImportOptions& options, ImportPlan* plan);

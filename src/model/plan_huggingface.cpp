@@ -416,4 +416,15 @@ Result<ImportPlan> plan_huggingface(const fs::path& directory, TensorStore& stor
   return plan;
 }
 
+Result<ImportPlan> plan_config(const std::string& config, const std::string& where) {
+  LLMC_ASSIGN(const json all, parse_object(config, where));
+  int vocab = 0;
+  LLMC_TRY(Config(all).number("vocab_size", 1, kMaxVocabulary - 1, &vocab).with(where));
+  ImportPlan plan;
+  plan.tokenizer_json = drawn_tokenizer(vocab);
+  TensorStore none;
+  LLMC_TRY(read_config(all, vocab, none, &plan).with(where));
+  return plan;
+}
+
 }  // namespace llmc

@@ -24,6 +24,8 @@ class TensorStore {
   static Result<TensorStore> open_safetensors(const std::filesystem::path& directory);
   // `file` is the one that `gguf` was read from.
   static Result<TensorStore> open_gguf(File file, const Gguf& gguf);
+  // A tensor that no file holds: matrices drawn by their name, of variance 1 / columns; vectors all 1, but 0 in biases.
+  void draw(const std::string& name, std::vector<uint64_t> shape);
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
   // Row-major. Code::model where there is none of that name. Counts as used.
@@ -41,11 +43,12 @@ class TensorStore {
 
  private:
   struct Stored {
-    const BlockFormat* format = nullptr;  // null: cannot be read
+    const BlockFormat* format = nullptr;  // null: cannot be read, or drawn
     std::string type;
     std::vector<uint64_t> shape;
     size_t file = 0;
     uint64_t offset = 0;
+    bool drawn = false;
   };
   Status add_safetensors(const std::filesystem::path& path);
 

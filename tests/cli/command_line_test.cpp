@@ -139,6 +139,28 @@ TEST(CommandLine, BenchAsJson) {
   EXPECT_EXIT_CODE(llmc("bench --streams 0"), 2);
 }
 
+// Drawn weights in place of a model: by a known name, by a config.json, and refusals.
+TEST(CommandLine, BenchOfAShape) {
+  const TempDir dir;
+  spill(dir / "config.json", R"({"architectures": ["GPT2LMHeadModel"], "vocab_size": 700, "n_embd": 32, "n_layer": 2, "n_head": 2,
+                                "n_positions": 64, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "bos_token_id": 0})");
+  const auto rows = [](const std::string& options, const std::string& check) {
+    return shell("set -o pipefail; " + product() + " bench --engine native --seconds 0.02 --streams 2 --json " + options +
+                 " | python3 -c 'import json, sys; r = json.load(sys.stdin); assert all(x[\"tokens_per_second\"] > 0 for x in r[\"rows\"]); " +
+                 check + "'");
+  };
+  EXPECT_EXIT_CODE(rows("--shape " + (dir / "config.json") + " --activations 8", "assert r[\"profile\"].startswith(\"W8A8\"), r"), 0);
+  EXPECT_EXIT_CODE(rows("--shape smollm2-135m", "assert 134e6 < r[\"parameters\"] < 135e6, r; assert r[\"profile\"] == \"W8A16\""), 0);
+  const Outcome unknown = llmc("bench --shape llama-8");
+  EXPECT_EXIT_CODE(unknown, 2);
+  EXPECT_NE(unknown.err.find("llama-8b"), std::string::npos) << unknown.err;
+  EXPECT_EXIT_CODE(llmc("bench --shape llama-8b --model x"), 2);
+  spill(dir / "config.json", R"({"architectures": ["MixtralForCausalLM"], "vocab_size": 700})");
+  const Outcome refused = llmc("bench --shape " + (dir / "config.json"));
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.err.find("MixtralForCausalLM"), std::string::npos) << refused.err;
+}
+
 TEST(CommandLine, ImportReproducesTheEmbeddedModel) {
   const TempDir dir;
   ASSERT_EXIT_CODE(llmc("model import " + quoted(LLMC_SOURCE_DIR "/models/e0-hf") + " --activations 8 -o " + (dir / "e0")), 0);
