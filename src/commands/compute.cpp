@@ -302,7 +302,8 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   coordinator.progress = &progress;
   coordinator.session = next_session();
   RunRecord record({size.verb, size.output, options.status_file, options.report, size.tasks, size.bytes, size.tasks_before,
-                    size.bytes_before, size.decoding});
+                    size.bytes_before, size.decoding,
+                    setup.needs_model() ? setup.model_name + ", sha256 " + to_hex(setup.model) : std::string()});
   RunRecord::Timed timed(record, job);
   if (record.wanted()) coordinator.watch = [&](const CoordinatorReport& now) { record.watch(now); };
   Job& work = record.wanted() ? static_cast<Job&>(timed) : job;

@@ -45,6 +45,24 @@ std::string card(const std::string& value, const std::string& what) {
   return fmt::format("<div><b>{}</b><span>{}</span></div>\n", escaped(value), escaped(what));
 }
 
+// Neighbouring points taken together, about `wanted` of them: where chunks come seldom, single seconds say nothing.
+json fewer(const json& points, size_t wanted) {
+  json out = json::array();
+  const size_t step = std::max<size_t>(1, points.size() / std::max<size_t>(wanted, 4));
+  double before = 0;
+  for (size_t i = 0; i < points.size();) {
+    const double begin = before;
+    double sum = 0;
+    for (const size_t end = std::min(i + step, points.size()); i < end; ++i) {
+      const double at = points[i][0].get<double>();
+      sum += points[i][1].get<double>() * (at - before);
+      before = at;
+    }
+    if (before > begin) out.push_back({before, sum / (before - begin)});
+  }
+  return out;
+}
+
 // Bytes a second over time, the area below it filled.
 std::string curve(const json& points) {
   if (points.size() < 2) return "<p class=note>The run was too short for a curve.</p>\n";
@@ -64,22 +82,20 @@ std::string curve(const json& points) {
     const double rate = most * i / 4;
     out += fmt::format("<line class=l x1={} x2={} y1={:.1f} y2={:.1f} /><text x={} y={:.1f} text-anchor=end>{}/s</text>\n", left,
                        left + width, y(rate), y(rate), left - 6, y(rate) + 4, human_bytes(rate));
-    out += fmt::format("<text x={:.1f} y=230 text-anchor=middle>{}</text>\n", x(end * i / 4), human_time(end * i / 4));
+    out += fmt::format("<text x={:.1f} y=230 text-anchor={}>{}</text>\n", x(end * i / 4), i < 4 ? "middle" : "end", human_time(end * i / 4));
   }
   out += fmt::format("<polygon class=a points='{0:.1f},{1} {2}{3:.1f},{1}' />\n<polyline class=p points='{2}' />\n</svg>\n",
                      x(points.front()[0].get<double>()), top + height, line, x(end));
   return out;
 }
 
-std::string workers_table(const json& workers) {
-  double most = 1;
-  for (const json& w : workers) most = std::max(most, w["bytes"].get<double>());
-  std::string out = "<div class=wide><table><tr><th>worker<th class=n>chunks<th class=n>text<th class=n>tokens<th>share\n";
+std::string workers_table(const json& workers, double seconds) {
+  std::string out = "<div class=wide><table><tr><th>worker<th class=n>chunks<th class=n>text<th class=n>tokens<th class=n>had work<th>\n";
   for (const json& w : workers) {
-    out += fmt::format("<tr><td>{}{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=b><div class=bar style='width:{:.1f}%'></div>\n",
+    const double busy = std::min(100.0, 100 * w["busy_seconds"].get<double>() / std::max(seconds, 1e-3));
+    out += fmt::format("<tr><td>{}{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{:.0f} %<td class=b><div class=bar style='width:{:.1f}%'></div>\n",
                        escaped(w["name"].get<std::string>()), w["lost"].get<bool>() ? " <b class=bad>lost</b>" : "",
-                       w["chunks"].get<uint64_t>(), human_bytes(w["bytes"].get<double>()), w["tokens"].get<uint64_t>(),
-                       100 * w["bytes"].get<double>() / most);
+                       w["chunks"].get<uint64_t>(), human_bytes(w["bytes"].get<double>()), w["tokens"].get<uint64_t>(), busy, busy);
   }
   return out + "</table></div>\n";
 }
@@ -121,8 +137,8 @@ std::string run_page(const std::string& text) {
   out += card(std::to_string(j["workers"].size()), "workers");
   out += card(fmt::format("{} / {} / {}", j["reissued"].get<uint64_t>(), j["retried"].get<uint64_t>(), j["chunks"]["failed"].get<uint64_t>()),
               "chunks given again / tried again / failed");
-  out += "</div>\n<h2>Throughput</h2>\n" + curve(j["throughput"]);
-  out += "<h2>Workers</h2>\n" + workers_table(j["workers"]);
+  out += "</div>\n<h2>Throughput</h2>\n" + curve(fewer(j["throughput"], j["chunks"]["done"].get<size_t>() / 3));
+  out += "<h2>Workers</h2>\n" + workers_table(j["workers"], seconds);
   if (!j["kinds"].empty()) out += "<h2>By kind of file</h2>\n" + ratio_table(j["kinds"], "ending");
   if (!j["shards"].empty()) out += "<h2>By shard</h2>\n" + ratio_table(j["shards"], "shard");
   if (!j["slowest"].empty()) {
@@ -139,7 +155,10 @@ std::string run_page(const std::string& text) {
     for (const json& r : j["remarks"]) out += "<li>" + escaped(r.get<std::string>()) + "\n";
     out += "</ul>\n";
   }
-  out += "<h2>Environment</h2>\n<div class=wide><table>\n<tr><td>host of rank 0<td>" + escaped(j["environment"]["host"].get<std::string>()) + "\n";
+  out += "<h2>Environment</h2>\n<div class=wide><table>\n";
+  for (const auto& [key, value] : j["environment"].items()) {
+    if (value.is_string()) out += "<tr><td>" + escaped(key) + "<td>" + escaped(value.get<std::string>()) + "\n";
+  }
   for (const auto& [key, value] : j["environment"]["slurm"].items()) {
     out += "<tr><td>Slurm " + escaped(key) + "<td>" + escaped(value.get<std::string>()) + "\n";
   }

@@ -1,17 +1,21 @@
 #include "commands/run_record.h"
 
 #include <fmt/format.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "cluster/placement.h"
 #include "cluster/slurm.h"
 #include "commands/run_page.h"
+#include "commands/verb.h"
 
 namespace llmc {
 namespace {
@@ -36,6 +40,28 @@ std::string text_of(const ordered_json& j) { return j.dump(2, ' ', false, ordere
 ordered_json slurm_json() {
   ordered_json j = ordered_json::object();
   for (const auto& [key, value] : slurm_facts()) j[key] = value;
+  return j;
+}
+
+// What a run depended on besides its input: names and values, for people.
+ordered_json environment_json(const std::string& model) {
+  ordered_json j;
+  std::ifstream words("/proc/self/cmdline");
+  std::string command;
+  for (std::string word; std::getline(words, word, '\0');) command += (command.empty() ? "" : " ") + word;
+  j["command"] = printable(command);
+  j["host"] = host_name();
+  utsname system{};
+  if (::uname(&system) == 0) j["system"] = fmt::format("{} {} {}", system.sysname, system.release, system.machine);
+  j["cores"] = std::to_string(available_cores());
+  if (!model.empty()) j["model"] = model;
+  const std::string version = version_text();  // "key  value" lines; the first is the program's own
+  for (size_t at = 0; at < version.size();) {
+    const size_t end = version.find('\n', at), gap = version.find(' ', at);
+    const std::string key = version.substr(at, gap - at);
+    if (!j.contains(key)) j[key] = version.substr(version.find_first_not_of(' ', gap), end - version.find_first_not_of(' ', gap));
+    at = end + 1;
+  }
   return j;
 }
 
@@ -142,11 +168,12 @@ std::string RunRecord::report_json(const RunTables& tables) const {
   j["reissued"] = c.reissued;
   j["retried"] = c.retried;
   j["late"] = c.late;
-  j["environment"] = {{"host", host_name()}, {"slurm", slurm_json()}};
+  j["environment"] = environment_json(facts_.model);
+  j["environment"]["slurm"] = slurm_json();
   j["workers"] = ordered_json::array();
   for (const WorkerReport& w : last_.workers) {
     j["workers"].push_back({{"rank", w.rank}, {"name", name_of(w.rank)}, {"chunks", w.tasks}, {"bytes", w.plain_bytes},
-                            {"tokens", w.tokens}, {"lost", w.lost}});
+                            {"tokens", w.tokens}, {"busy_seconds", w.busy_seconds}, {"lost", w.lost}});
   }
   j["throughput"] = ordered_json::array();
   for (size_t i = 1; i < points_.size(); ++i) {

@@ -34,6 +34,7 @@ struct RunFacts {
   uint64_t tasks = 0, bytes = 0;    // in all
   uint64_t tasks_before = 0, bytes_before = 0;
   bool decoding = false;
+  std::string model;  // name and digest; empty: none
 };
 
 class RunRecord {

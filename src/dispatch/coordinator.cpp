@@ -217,6 +217,7 @@ void Coordinator::lease_over(int rank, uint64_t number) {
     }
   }
   leases.erase(at);
+  if (leases.empty()) workers_[rank].report.busy_seconds += in_seconds(now_ - workers_[rank].busy);
 }
 
 // The task is done or given up: whoever else has it may drop it.
@@ -313,6 +314,7 @@ Status Coordinator::expire_leases(int rank, bool all) {
     lease_over(rank, number);
     if (lease.listed && !all) {
       // Still on the worker: it weighs there until the worker says otherwise.
+      if (w.leases.empty()) w.busy = now_;
       Lease& burden = w.leases[number];
       burden = lease;
       burden.counts = false;
@@ -473,7 +475,7 @@ Status Coordinator::give(uint64_t id, int rank) {
   TaskState& state = tasks_.at(id);
   const uint64_t number = next_lease_++;
   Worker& w = workers_[rank];
-  if (w.leases.empty()) w.life = now_;
+  if (w.leases.empty()) w.life = w.busy = now_;
   Lease& lease = w.leases[number];
   lease.task = id;
   lease.alive = now_;
@@ -556,6 +558,7 @@ CoordinatorReport Coordinator::report() const {
     const Worker& w = workers_[rank];
     report.workers.push_back(w.report);
     report.workers.back().lost = w.lost;
+    if (!w.leases.empty()) report.workers.back().busy_seconds += in_seconds(now_ - w.busy);
     report.counts.tokens += w.report.tokens;
     report.counts.workers_lost += w.lost;
   }

@@ -56,6 +56,7 @@ struct WorkerReport {
   uint64_t tasks = 0;
   uint64_t plain_bytes = 0;
   uint64_t tokens = 0;
+  double busy_seconds = 0;  // during which it had a task
   bool lost = false;
 };
 
@@ -110,6 +111,7 @@ class Coordinator {
     uint64_t sequence = 0;
     Time heard{};  // last message
     Time life{};   // last sign of progress, or of having nothing to do
+    Time busy{};   // since when it has leases, where it has any
     std::vector<uint64_t> lives;
     std::unordered_map<uint64_t, Lease> leases;  // by number
     WorkerReport report;

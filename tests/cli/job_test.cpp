@@ -124,7 +124,13 @@ TEST_F(Jobs, ARunReportsOnItself) {
   uint64_t by_kind = 0, by_shard = 0, by_worker = 0;
   for (const json& row : report["kinds"]) by_kind += row["bytes"].get<uint64_t>();
   for (const json& row : report["shards"]) by_shard += row["bytes"].get<uint64_t>();
-  for (const json& row : report["workers"]) by_worker += row["chunks"].get<uint64_t>();
+  for (const json& row : report["workers"]) {
+    by_worker += row["chunks"].get<uint64_t>();
+    EXPECT_GT(row["busy_seconds"], 0.0);
+    EXPECT_LE(row["busy_seconds"], report["seconds"]);
+  }
+  EXPECT_NE(report["environment"]["command"].get<std::string>().find("--chunk 2K"), std::string::npos);
+  EXPECT_NE(report["environment"]["model"].get<std::string>().find("sha256"), std::string::npos);
   EXPECT_EQ(by_kind, 20500u);
   EXPECT_EQ(by_shard, 20500u);
   EXPECT_EQ(by_worker, 2 * status["chunks_total"].get<uint64_t>()) << "each is coded and checked";
