@@ -58,22 +58,38 @@ step() { # name, seconds, function or "ours", arguments...: the output goes to O
   [ $code -eq 0 ] || tail -15 "$OUT/$name.txt"
 }
 
-same_archive() { # compress on both devices: the same bytes
-  ours llmc-batch compress "$sample" -o "$work/cpu.set" --codec range --device cpu --engine native --quiet &&
-    ours llmc-batch compress "$sample" -o "$work/gpu.set" --codec range --device cuda --quiet && diff -r "$work/cpu.set" "$work/gpu.set"
+same_archive() { # codec: compress on both devices: the same bytes
+  ours llmc-batch compress "$sample" -o "$work/cpu-$1.set" --codec "$1" --device cpu --engine native --quiet &&
+    ours llmc-batch compress "$sample" -o "$work/gpu-$1.set" --codec "$1" --device cuda --quiet &&
+    diff -r "$work/cpu-$1.set" "$work/gpu-$1.set"
 }
 extracted() { # archive, option...: all of it, and every byte right
   ours llmc-batch extract "$work/$1" -o "$work/out" --quiet "${@:2}" && diff -r "$work/out/text" "$sample" && rm -rf "$work/out"
 }
-gpu_reads_cpu() { extracted cpu.set --device cuda; }
-cpu_reads_gpu() { extracted gpu.set --device cpu --engine native; }
+gpu_reads_cpu() { extracted "cpu-$1.set" --device cuda; }
+cpu_reads_gpu() { extracted "gpu-$1.set" --device cpu --engine native; }
+speed() { # of whole runs on the GPU with each codec, start-up included
+  local codec began size
+  while [ "$(cat "$work/big" 2>/dev/null | wc -c)" -lt 8000000 ]; do cat "$sample"/* >>"$work/big" || return 1; done
+  size=$(wc -c <"$work/big")
+  says() { awk -v ns=$(($(date +%s%N) - began)) -v size="$size" -v what="$*" 'BEGIN { printf "%-16s %8.0f KB/s\n", what, size / ns * 1e6 }'; }
+  for codec in range mix; do
+    began=$(date +%s%N)
+    ours llmc-batch compress "$work/big" -o "$work/big.set" --codec $codec --device cuda --quiet || return 1
+    says $codec compress
+    began=$(date +%s%N)
+    ours llmc-batch extract "$work/big.set" -o "$work/out" --device cuda --quiet || return 1
+    says $codec extract
+    cmp "$work/big" "$work/out/big" && rm -rf "$work/out" "$work/big.set" || return 1
+  done
+}
 
 run() { # folder of the programs
   here=$1
   OUT=${OUT:-$build/results}
   mkdir -p "$OUT"
   : >"$OUT/summary.txt"
-  local folder
+  local folder codec
   library_path=
   for folder in "$here/lib" "$torch/lib" "$torch"/../nvidia/*/lib; do
     [ -d "$folder" ] && library_path=${library_path:+$library_path:}$folder
@@ -87,14 +103,17 @@ run() { # folder of the programs
   trap 'rm -rf "$work"' EXIT
   sample=$root/tests/data/text
   export here library_path work sample
-  export -f ours same_archive extracted gpu_reads_cpu cpu_reads_gpu
+  export -f ours same_archive extracted gpu_reads_cpu cpu_reads_gpu speed
 
   step tests 240 ours test_torch_cuda
   grep -q '  SKIPPED ' "$OUT/tests.txt" && { echo "the tests were not run: no CUDA device"; status=1; }
   step selftest 120 ours llmc-batch selftest
-  step same_archive 120 same_archive
-  step gpu_reads_cpu 120 gpu_reads_cpu
-  step cpu_reads_gpu 120 cpu_reads_gpu
+  for codec in range mix; do
+    step same_archive_$codec 120 same_archive $codec
+    step gpu_reads_cpu_$codec 120 gpu_reads_cpu $codec
+    step cpu_reads_gpu_$codec 120 cpu_reads_gpu $codec
+  done
+  step bench_codecs 300 speed
   step bench_embedded 150 ours llmc-batch bench --device cuda --seconds 3 --text "$sample/lcet10.txt"
   if [ -n "${LLMC_GPU_MODEL:-}" ]; then
     step bench_model 150 ours llmc-batch bench --model "$LLMC_GPU_MODEL" --device cuda --seconds 3 --text "$sample/lcet10.txt"

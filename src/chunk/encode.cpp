@@ -34,6 +34,7 @@ class EncodeLoop {
     if (is_model_codec(job_.codec)) {
       LLMC_ASSIGN(session_, job_.engine->make_session(job_.streams));
       coders_.emplace(job_.engine->tokenizer());
+      LLMC_TRY(coders_->prepare(job_.codec, *session_));
       for (int slot = job_.streams - 1; slot >= 0; --slot) free_.push_back(slot);
     }
     for (;;) {

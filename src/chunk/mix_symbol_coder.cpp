@@ -35,16 +35,13 @@ class MixSymbolEncoder final : public SymbolEncoder {
       : vocab_(vocab), loan_(memory), mix_(memory.tree(), loan_.model(), text_bytes) {}
   MixSymbolEncoder(int vocab, const MixModel& start, MixMemory& memory)
       : vocab_(vocab), loan_(memory), mix_(memory.tree(), loan_.model(), start), mixed_(Codec::primed) {}
-  Ask ask() const override { return Ask::tables; }
+  Ask ask() const override { return Ask::paths; }
   void encode(Session& session, int row, Symbol symbol) override {
-    const std::span<const uint32_t> weights = session.weights(row);
-    const auto id = static_cast<uint32_t>(std::min(symbol, vocab_));
-    mix_.encode(weights, id);
+    mix_.encode(session.path(row), static_cast<uint32_t>(std::min(symbol, vocab_)));
     if (symbol >= vocab_) mix_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
     if (decided_) return;
-    uint64_t cum = 0;
-    for (uint32_t i = 0; i < id; ++i) cum += weights[i];
-    range_.encode(cum, weights[id], session.total(row));
+    const Interval interval = session.interval(row);
+    range_.encode(interval.cum, interval.weight, interval.total);
     if (symbol >= vocab_) range_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
     decided_ = mix_.size() + enough_bytes < range_.size();
   }
@@ -74,9 +71,9 @@ class DictionaryEncoder final : public SymbolEncoder {
  public:
   DictionaryEncoder(int vocab, const MixStart& start, const MixTree& tree)
       : vocab_(vocab), room_(start.room), mix_(tree, *start.learner, table_bytes(start.room)) {}
-  Ask ask() const override { return Ask::tables; }
+  Ask ask() const override { return Ask::paths; }
   void encode(Session& session, int row, Symbol symbol) override {
-    mix_.encode(session.weights(row), static_cast<uint32_t>(std::min(symbol, vocab_)));
+    mix_.encode(session.path(row), static_cast<uint32_t>(std::min(symbol, vocab_)));
     if (symbol >= vocab_) mix_.encode_byte(static_cast<uint8_t>(symbol - vocab_));
   }
   size_t size() const override { return room_bytes + mix_.size(); }

@@ -103,6 +103,10 @@ MixMemory& SymbolCoders::mix_memory() {
   return *mix_memory_;
 }
 
+Status SymbolCoders::prepare(Codec codec, Session& session) {
+  return is_mixed(codec) ? session.set_leaves(mix_memory().tree().symbols()) : Status();
+}
+
 std::unique_ptr<SymbolEncoder> SymbolCoders::make_encoder(Codec codec, size_t text_bytes, const MixStart& start) {
   if (codec == Codec::range) return std::make_unique<RangeSymbolEncoder>(tokenizer_.vocab());
   if (codec == Codec::rank) return std::make_unique<RankSymbolEncoder>(tokenizer_.vocab());

@@ -58,6 +58,8 @@ class SymbolCoders {
   explicit SymbolCoders(const Tokenizer& tokenizer);
   ~SymbolCoders();
 
+  // Before a session is asked by encoders of this codec: what it has to know.
+  Status prepare(Codec codec, Session& session);
   // `codec` is a model codec; text_bytes: of the chunk's plain text.
   // The payload outlives the decoder. A null decoder: the payload cannot be one of this codec, or its start is not given.
   std::unique_ptr<SymbolEncoder> make_encoder(Codec codec, size_t text_bytes, const MixStart& start = {});

@@ -1,5 +1,5 @@
-// Codes a stream of tokens by a language model's weights and a MixModel: the walk down the
-// tree, the same for both directions, and the two coders around it.
+// Codes a stream of tokens by what a language model says of each and a MixModel: two coders, which walk down the
+// tree in the same way.
 //
 // The model and its tree outlive the coders; the model is reset by them. One thread.
 #pragma once
@@ -12,42 +12,31 @@
 
 namespace llmc {
 
-// One token: decide(depth, right_chance) codes or decodes a decision and returns it.
-template <class Decide>
-uint32_t mix_walk(MixModel& model, MixPath& path, const MixTree& tree, std::span<const uint32_t> weights, Decide&& decide) {
-  path.begin(weights);
-  model.begin();
-  for (int level = tree.depth() - 1; level >= 0; --level) {
-    bool right = false;
-    if (path.has_right()) {
-      right = decide(level, model.chance(path.right_chance()));
-      model.update(right);
-    } else {
-      model.go_left();
-    }
-    path.descend(right);
-  }
-  model.end(path.leaf());
-  return path.leaf();
-}
-
 class MixEncoder {
  public:
-  MixEncoder(const MixTree& tree, MixModel& model, size_t text_bytes) : tree_(tree), model_(model), path_(tree) {
+  MixEncoder(const MixTree& tree, MixModel& model, size_t text_bytes) : tree_(tree), model_(model) {
     model_.reset(text_bytes);
   }
   // Goes on behind what `start` has coded.
-  MixEncoder(const MixTree& tree, MixModel& model, const MixModel& start) : tree_(tree), model_(model), path_(tree) {
+  MixEncoder(const MixTree& tree, MixModel& model, const MixModel& start) : tree_(tree), model_(model) {
     model_.copy(start);
   }
-  // weights: W of every symbol, the escape's last; symbol: an id, or their number for the escape.
-  void encode(std::span<const uint32_t> weights, uint32_t symbol) {
+  // symbol: an id, or their number for the escape; chances: of the right side at each node on the way to it, from the
+  // root, 0 where there is no right side: what Ask::paths answers.
+  void encode(std::span<const uint32_t> chances, uint32_t symbol) {
     const uint32_t leaf = tree_.leaf_of(symbol);
-    mix_walk(model_, path_, tree_, weights, [&](int level, uint32_t chance) {
-      const bool right = leaf >> level & 1;
-      out_.encode_bit(right, chance);
-      return right;
-    });
+    model_.begin();
+    int level = tree_.depth();
+    for (const uint32_t chance : chances) {
+      const bool right = leaf >> --level & 1;
+      if (chance == 0) {
+        model_.go_left();
+        continue;
+      }
+      out_.encode_bit(right, model_.chance(chance));
+      model_.update(right);
+    }
+    model_.end(leaf);
   }
   void encode_byte(uint8_t byte) { out_.encode_byte(byte); }
   size_t size() const { return out_.size(); }
@@ -56,7 +45,6 @@ class MixEncoder {
  private:
   const MixTree& tree_;
   MixModel& model_;
-  MixPath path_;
   RangeEncoder out_;
 };
 
@@ -71,10 +59,22 @@ class MixDecoder {
       : tree_(tree), model_(model), path_(tree), in_(code) {
     model_.copy(start);
   }
-  // Any code yields symbols of the tree.
+  // weights: W of every symbol, the escape's last. Any code yields symbols of the tree.
   uint32_t decode(std::span<const uint32_t> weights) {
-    return tree_.symbol_of(
-        mix_walk(model_, path_, tree_, weights, [&](int, uint32_t chance) { return in_.decode_bit(chance); }));
+    path_.begin(weights);
+    model_.begin();
+    for (int level = tree_.depth(); level > 0; --level) {
+      bool right = false;
+      if (path_.has_right()) {
+        right = in_.decode_bit(model_.chance(path_.right_chance()));
+        model_.update(right);
+      } else {
+        model_.go_left();
+      }
+      path_.descend(right);
+    }
+    model_.end(path_.leaf());
+    return tree_.symbol_of(path_.leaf());
   }
   uint8_t decode_byte() { return in_.decode_byte(); }
   bool at_end() const { return in_.at_end(); }

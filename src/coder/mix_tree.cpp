@@ -4,6 +4,8 @@
 #include <bit>
 #include <numeric>
 
+#include "base/chance.h"
+
 namespace llmc {
 
 MixTree::MixTree(std::span<const ByteView> texts, bool escape) {
@@ -65,10 +67,7 @@ void MixPath::load_block(uint32_t block) {
 
 uint32_t MixPath::right_chance() const {
   const std::vector<uint64_t>& sums = inside_ ? lower_ : upper_;
-  const uint64_t node = sums[node_], right = sums[2 * node_ + 1];
-  const int shift = std::max(0, static_cast<int>(std::bit_width(node)) - 32);
-  const uint64_t whole = std::max<uint64_t>(node >> shift, 1);
-  return static_cast<uint32_t>(std::clamp<uint64_t>(((right >> shift) << 31) / whole, 1, (uint64_t{1} << 31) - 1));
+  return chance_of(sums[2 * node_ + 1], sums[node_]);
 }
 
 void MixPath::descend(bool right) {

@@ -17,13 +17,11 @@
 #include <cstdint>
 
 #include "base/bytes.h"
+#include "base/chance.h"
 
 namespace llmc {
 
 inline constexpr uint64_t max_total = (uint64_t{1} << 49) + (1u << 19) + 1;
-// Chances of binary decisions are integers p with 0 < p < 2^31, meaning p / 2^31.
-inline constexpr int chance_bits = 31;
-inline constexpr uint32_t chance_one = 1u << chance_bits;
 
 class RangeEncoder {
  public:

@@ -23,6 +23,7 @@ class TimedOps final : public Ops {
 
   int max_rows() const override { return ops_->max_rows(); }
   int head_rows() const override { return ops_->head_rows(); }
+  Status set_leaves(const LeafOrder& order) override { return ops_->set_leaves(order); }
   Status begin(const Batch& batch) override { return ops_->begin(batch); }
   void layer(int layer) override { ops_->layer(layer); }
   void embed() override {
@@ -53,6 +54,7 @@ class TimedOps final : public Ops {
 
   Interval interval(int i) override { return ops_->interval(i); }
   uint32_t rank(int i) override { return ops_->rank(i); }
+  std::span<const uint32_t> path(int i) override { return ops_->path(i); }
   uint64_t total(int i) override { return ops_->total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return ops_->find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return ops_->symbol_of_rank(i, rank); }

@@ -63,6 +63,66 @@ LLMC_LANE void weigh(const WeighArgs& a) {
   }
 }
 
+// A leaf is left at the highest bit in which it differs from the wanted one.
+LLMC_LANE void weigh_branches(const BranchArgs& b) {
+  const WeighArgs& a = b.weigh;
+  const int row = static_cast<int>(block_x());
+  if (a.alive[row] < 0) return;
+  if (out_of_range(a.peaks[row])) {
+    if (thread() == 0) mark_bad(a.marks, row);
+    return;
+  }
+  uint64_t* const mine = reinterpret_cast<uint64_t*>(shared()) + thread();
+  for (int i = 0; i < kBranches; ++i) mine[i * kWeighThreads] = 0;
+  const float* logits = a.logits + row * a.stride;
+  const float max = float_at(a.peaks[a.rows + row]);
+  const uint32_t goal = b.leaf_of[b.wanted[row]];
+  uint64_t total = 0;
+  for (int group = static_cast<int>(warp()); group < a.groups; group += static_cast<int>(warps())) {
+    uint64_t sum = 0;
+    for (int i = static_cast<int>(lane::lane()); i < kGroup; i += 32) {
+      const int v = group * kGroup + i;
+      if (v >= a.symbols) continue;
+      const uint64_t w = weight_at(logits, a.real, max, v);
+      sum += w;
+      mine[bit_length(b.leaf_of[b.first + v] ^ goal) * kWeighThreads] += w;
+    }
+    sum = warp_add64(sum);
+    total += sum;
+    if (lane::lane() == 0) a.sums[static_cast<size_t>(row) * a.groups + group] = sum;
+  }
+  if (lane::lane() == 0) atomic_add(a.totals + static_cast<size_t>(a.shard) * a.rows + row, total);
+  sync();
+  for (int i = static_cast<int>(warp()); i < kBranches; i += static_cast<int>(warps())) {
+    const uint64_t* all = reinterpret_cast<const uint64_t*>(shared()) + i * kWeighThreads;
+    uint64_t sum = 0;
+    for (unsigned t = lane::lane(); t < kWeighThreads; t += 32) sum += all[t];
+    sum = warp_add64(sum);
+    if (lane::lane() == 0) b.branches[static_cast<size_t>(row) * kBranches + i] = sum;
+  }
+}
+
+// base/chance.h's chance_of.
+LLMC_LANE uint32_t chance_of_part(uint64_t part, uint64_t whole) {
+  const int length = bit_length(whole), shift = length > 32 ? length - 32 : 0;
+  const uint64_t chance = ((part >> shift) << 31) / (whole >> shift);
+  return chance < 1 ? 1u : (chance > 0x7FFFFFFF ? 0x7FFFFFFFu : static_cast<uint32_t>(chance));
+}
+
+// A lane a level of the tree, the lowest first.
+LLMC_LANE void find_path(const AnswerArgs& a, int row) {
+  const int level = static_cast<int>(lane::lane());
+  const uint64_t* branches = a.branches + static_cast<size_t>(row) * kBranches;
+  const uint64_t other = level < a.depth ? branches[level + 1] : 0;
+  const uint64_t node = branches[0] + warp_prefix64(other);
+  if (level >= a.depth) return;
+  const uint32_t leaf = a.leaf_of[a.wanted[row]];
+  const bool right = leaf >> level & 1;
+  const bool empty = !right && (leaf >> level ^ 1) << level >= static_cast<uint32_t>(a.leaves);
+  a.paths[static_cast<size_t>(row) * a.depth + a.depth - 1 - level] =
+      empty ? 0 : chance_of_part(right ? node - other : other, node);
+}
+
 LLMC_LANE void answer(const AnswerArgs& a) {
   const int row = static_cast<int>(block_x() * warps() + warp()), l = static_cast<int>(lane::lane());
   if (row >= a.rows) return;
@@ -71,6 +131,7 @@ LLMC_LANE void answer(const AnswerArgs& a) {
     if (l == 0) a.answers[row] = result;
     return;
   }
+  if (a.branches) find_path(a, row);
   uint64_t below = 0, own = 0;
   for (int shard = 0; shard < a.shards; ++shard) {
     const uint64_t total = a.totals[static_cast<size_t>(shard) * a.rows + row];

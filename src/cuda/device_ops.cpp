@@ -72,7 +72,8 @@ uint64_t DeviceOps::fixed_bytes(const DeviceWeights& weights, const DeviceLimits
   const uint64_t rows = buffer_rows(limits.max_rows);
   const uint64_t q = static_cast<uint64_t>(weights.heads() + 2 * weights.kv_heads()) * c.head_dim;
   const uint64_t floats = 2ull * c.width + 2 * q + 3ull * weights.ffn() + (weights.shard().count > 1 ? 2ull * c.width : 0);
-  const uint64_t head = static_cast<uint64_t>(limits.head_rows) * (4ull * weights.ids() + weights.ids() / 32 + 64);
+  const uint64_t head = static_cast<uint64_t>(limits.head_rows) * (4ull * weights.ids() + weights.ids() / 32 + 8 * cuda::kBranches + 64) +
+                        4ull * c.vocab;
   return rows * (4 * floats + 2ull * widest_input(weights) + 256) + head + (uint64_t{300} << 20);
 }
 
@@ -85,6 +86,7 @@ DeviceOps::DeviceOps(const DeviceWeights& weights, std::unique_ptr<Device> devic
       limits_(limits),
       layer_count_(c_.layers),
       cache_shape_(shape_of_cache(weights, limits.context)),
+      depth_(LeafOrder::depth_of(weights.model().symbols())),
       host_logits_(host_logits),
       tables_(**select_kernels(), c_.vocab, weights.model().symbols()) {
   const size_t rows = buffer_rows(limits.max_rows);
@@ -101,7 +103,7 @@ DeviceOps::DeviceOps(const DeviceWeights& weights, std::unique_ptr<Device> devic
   largest_ = reinterpret_cast<uint32_t*>(take(rows * sizeof(uint32_t)));
   if (weights.shard().count > 1) acc_ = reinterpret_cast<int64_t*>(take(rows * c_.width * sizeof(int64_t)));
 
-  const Layout most = layout(static_cast<int>(rows), static_cast<int>(rows), static_cast<int>(rows));
+  const Layout most = layout(static_cast<int>(rows), static_cast<int>(rows), static_cast<int>(rows), depth_);
   inputs_ = take(most.bytes);
   results_ = take(most.result_bytes);
   host_inputs_ = device_->take_host(most.bytes);
@@ -113,6 +115,7 @@ DeviceOps::DeviceOps(const DeviceWeights& weights, std::unique_ptr<Device> devic
   orders_ = reinterpret_cast<uint32_t*>(take(head_rows * sizeof(uint32_t)));
   totals_ = reinterpret_cast<uint64_t*>(take(head_rows * weights.shard().count * sizeof(uint64_t)));
   sums_ = reinterpret_cast<uint64_t*>(take(head_rows * groups_ * sizeof(uint64_t)));
+  branches_ = reinterpret_cast<uint64_t*>(take(head_rows * cuda::kBranches * sizeof(uint64_t)));
 
   for (int layer = 0; layer < layer_count_; ++layer) caches_.push_back(take(cache_shape_.slot_bytes * limits.streams));
 
@@ -148,7 +151,8 @@ size_t DeviceOps::stride(Place place) const {
   return place == Place::logits ? width : round_up<size_t>(width, 32);
 }
 
-DeviceOps::Layout DeviceOps::layout(int rows, int items, int asking) {
+// depth: that of the paths among the answers, 0 where there are none.
+DeviceOps::Layout DeviceOps::layout(int rows, int items, int asking, int depth) {
   Layout out{};
   size_t at = 0;
   const auto part = [&](size_t bytes) {
@@ -169,6 +173,7 @@ DeviceOps::Layout DeviceOps::layout(int rows, int items, int asking) {
   out.bad = part(r * sizeof(uint32_t));
   out.head_bad = part(a * sizeof(uint32_t));
   out.answers = part(a * sizeof(cuda::Answer));
+  out.paths = part(a * depth * sizeof(uint32_t));
   out.result_bytes = at;
   return out;
 }
@@ -203,7 +208,7 @@ Status DeviceOps::begin(const Batch& batch) {
   padded_asking_ = mode_ == Mode::at_once ? asking_ : std::get<1>(key_);
   make_items(batch.runs);
   if (mode_ != Mode::at_once) items_.resize(padded_rows_);
-  at_ = layout(padded_rows_, static_cast<int>(items_.size()), padded_asking_);
+  at_ = layout(padded_rows_, static_cast<int>(items_.size()), padded_asking_, ask_ == Ask::paths ? depth_ : 0);
 
   const auto fill = [&](size_t offset, const void* from, size_t bytes, size_t padded_bytes) {
     uint8_t* to = host_inputs_ + offset;
@@ -413,94 +418,6 @@ void DeviceOps::gather(std::span<const int32_t>) {
   device_->copy_rows({static_cast<unsigned>(padded_asking_), 1, threads_for(c_.width), 0}, args);
 }
 
-void DeviceOps::frequencies(int first, std::span<const int32_t> symbols, Ask ask) {
-  const int count = static_cast<int>(symbols.size());
-  const Shard& shard = weights_.shard();
-  if (ask == Ask::tables) {
-    if (!host_logits_) {
-      host_logits_ = reinterpret_cast<float*>(device_->take_host(sizeof(float) * limits_.head_rows * c_.vocab));
-    }
-    const size_t width = weights_.ids();
-    if (shard.count == 1) {
-      device_->download(host_logits_, floats(Place::logits), count * width * sizeof(float));
-    } else {
-      for (int i = 0; i < count; ++i) {
-        device_->download(host_logits_ + static_cast<size_t>(i) * c_.vocab + weights_.first_id(),
-                          floats(Place::logits) + i * width, width * sizeof(float));
-      }
-    }
-    status_ = device_->wait();
-    if (shard.count == 1 && status_.ok()) answer_tables(first, symbols);
-    return;
-  }
-  if (idle()) return;
-
-  const int rows = padded(count, true);
-  const auto blocks = static_cast<unsigned>(rows);
-  const int32_t* alive = input<int32_t>(at_.asking) + first;
-  const int32_t* wanted = input<int32_t>(at_.symbols) + first;
-  const float* logits = floats(Place::logits);
-  const int ids = weights_.ids();
-  cuda::Answer* answers = result<cuda::Answer>(at_.answers) + first;
-  const auto all_sum_answers = [&] {
-    if (collective_) collective_->all_sum(reinterpret_cast<uint64_t*>(answers), size_t{4} * rows);
-  };
-
-  const cuda::PeakArgs peak{alive, logits, stride(Place::logits), ids, rows, shard.count, peaks_, totals_};
-  device_->peak({blocks, 1, 256, cuda::kReductionBytes}, peak);
-  if (collective_) collective_->all_max(peaks_, size_t{2} * rows);
-  const bool last = shard.index + 1 == shard.count;
-  cuda::WeighArgs weigh{};
-  weigh.alive = alive;
-  weigh.logits = logits;
-  weigh.stride = stride(Place::logits);
-  weigh.real = ids;
-  weigh.symbols = ids + (last && weights_.model().escape() ? 1 : 0);
-  weigh.rows = rows;
-  weigh.shard = shard.index;
-  weigh.peaks = peaks_;
-  weigh.sums = sums_;
-  weigh.groups = groups_;
-  weigh.totals = totals_;
-  weigh.marks = {result<uint32_t>(at_.head_bad) + first, mark()};
-  device_->weigh({static_cast<unsigned>(ceil_divide(groups_, cuda::kWeighThreads / 32)), blocks, cuda::kWeighThreads, 0},
-                 weigh);
-  if (ask == Ask::ranks) {
-    const cuda::RankArgs rank{alive, logits, stride(Place::logits), ids, weights_.first_id(), wanted, orders_, answers};
-    device_->find_order({blocks, 1, 32, 0}, rank);
-    if (collective_) collective_->all_max(orders_, rows);
-    device_->rank({blocks, 1, 256, cuda::kReductionBytes}, rank);
-    all_sum_answers();
-    return;
-  }
-  if (collective_) collective_->all_sum(totals_, static_cast<size_t>(shard.count) * rows);
-  cuda::AnswerArgs answer{};
-  answer.alive = alive;
-  answer.logits = logits;
-  answer.stride = stride(Place::logits);
-  answer.real = ids;
-  answer.symbols = weigh.symbols;
-  answer.rows = rows;
-  answer.first = weights_.first_id();
-  answer.groups = groups_;
-  answer.shard = shard.index;
-  answer.shards = shard.count;
-  answer.peaks = peaks_;
-  answer.sums = sums_;
-  answer.totals = totals_;
-  answer.wanted = wanted;
-  answer.states = ask == Ask::search ? input<cuda::RangeState>(at_.states) + first : nullptr;
-  answer.answers = answers;
-  device_->answer({static_cast<unsigned>(ceil_divide(rows, 4)), 1, 128, 0}, answer);
-  all_sum_answers();
-}
-
-void DeviceOps::answer_tables(int first, std::span<const int32_t> symbols) {
-  for (size_t i = 0; i < symbols.size(); ++i) {
-    if (!tables_.add(first + static_cast<int>(i), host_logits_ + i * c_.vocab, symbols[i], {})) host_bad_[first + i] = 1;
-  }
-}
-
 Status DeviceOps::finish() {
   if (mode_ == Mode::recorded) {
     graph_of_[key_] = device_->end_graph();
@@ -525,24 +442,6 @@ std::span<const uint8_t> DeviceOps::range(int layer) {
     range_[i] = marks[i] == static_cast<uint32_t>(layer_count_ + 1 - layer) || (head && host_bad_[i]);
   }
   return range_;
-}
-
-Interval DeviceOps::interval(int i) {
-  if (ask_ != Ask::intervals) return {};
-  const auto& answer = reinterpret_cast<const cuda::Answer*>(host_results_ + at_.answers)[i];
-  return {answer.cum, answer.weight, answer.total};
-}
-
-uint32_t DeviceOps::rank(int i) {
-  if (ask_ != Ask::ranks) return 0;
-  return static_cast<uint32_t>(reinterpret_cast<const cuda::Answer*>(host_results_ + at_.answers)[i].symbol);
-}
-
-Symbol DeviceOps::found(int i, Interval* interval) {
-  if (ask_ != Ask::search) return Row::no_question;
-  const auto& answer = reinterpret_cast<const cuda::Answer*>(host_results_ + at_.answers)[i];
-  if (interval) *interval = {answer.cum, answer.weight, answer.total};
-  return static_cast<Symbol>(answer.symbol);
 }
 
 std::vector<float> DeviceOps::read(Place place, int rows) {

@@ -40,6 +40,7 @@ class DeviceOps final : public Ops {
 
   int max_rows() const override { return limits_.max_rows; }
   int head_rows() const override { return limits_.head_rows; }
+  Status set_leaves(const LeafOrder& order) override;
   Status begin(const Batch& batch) override;
   void layer(int layer) override { layer_ = layer; }
   void embed() override;
@@ -55,6 +56,7 @@ class DeviceOps final : public Ops {
 
   Interval interval(int i) override;
   uint32_t rank(int i) override;
+  std::span<const uint32_t> path(int i) override;
   uint64_t total(int i) override { return tables_.total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return tables_.find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return tables_.symbol_of_rank(i, rank); }
@@ -75,9 +77,9 @@ class DeviceOps final : public Ops {
   // Offsets in the block that is uploaded, and in the one that is downloaded, for a padded number of rows.
   struct Layout {
     size_t ids, positions, slots, items, asking, symbols, states, bytes;
-    size_t bad, head_bad, answers, result_bytes;
+    size_t bad, head_bad, answers, paths, result_bytes;
   };
-  static Layout layout(int rows, int items, int asking);
+  static Layout layout(int rows, int items, int asking, int depth);
   enum class Mode { at_once, recorded, replayed };
 
   int local_width(Place place) const;
@@ -113,7 +115,9 @@ class DeviceOps final : public Ops {
   std::vector<uint8_t*> caches_;  // by layer: all slots
   float* scratch_ = nullptr;
   uint32_t *peaks_ = nullptr, *orders_ = nullptr;
-  uint64_t *totals_ = nullptr, *sums_ = nullptr;
+  uint64_t *totals_ = nullptr, *sums_ = nullptr, *branches_ = nullptr;
+  const int depth_;               // of the tree of Ask::paths
+  uint32_t* leaf_of_ = nullptr;   // null: none is set
   int groups_ = 0;
   float* host_logits_ = nullptr;
   HostAnswers tables_;

@@ -177,6 +177,16 @@ struct WeighArgs {  // x: eight groups of 256 ids, y: rows
   Marks marks;
 };
 
+// As weigh, and for each row the way down a tree to the wanted symbol: of this shard's leaves, the weight of the wanted one,
+// and of those that the way leaves at each level, from the lowest.
+struct BranchArgs {  // a block of kWeighThreads a row
+  WeighArgs weigh;
+  const int32_t* wanted;
+  const uint32_t* leaf_of;  // by symbol of the whole vocabulary
+  int first;                // id of the shard's first symbol
+  uint64_t* branches;       // [rows][kBranches]
+};
+
 struct RangeState {
   uint64_t code = 0, range = 0;
 };
@@ -195,6 +205,11 @@ struct AnswerArgs {  // a warp a row
   const int32_t* wanted;     // intervals: symbols
   const RangeState* states;  // or null: the symbol that a range decoder in this state reads
   Answer* answers;           // 0 for symbols on other devices; total from shard 0
+  // Or null: also the chances on the way down the tree, from the sums of all shards.
+  const uint64_t* branches = nullptr;
+  const uint32_t* leaf_of = nullptr;
+  uint32_t* paths = nullptr;  // [rows][depth], from the root
+  int depth = 0, leaves = 0;
 };
 
 struct RankArgs {  // a block a row
@@ -229,6 +244,7 @@ struct RankArgs {  // a block a row
   X(attend8_wide, AttendArgs) \
   X(peak, PeakArgs)          \
   X(weigh, WeighArgs)        \
+  X(weigh_branches, BranchArgs) \
   X(answer, AnswerArgs)      \
   X(find_order, RankArgs)    \
   X(rank, RankArgs)

@@ -45,6 +45,8 @@ LLMC_LANE void atomic_add(uint64_t* at, uint64_t v) {
   atomicAdd(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(v));
 }
 
+LLMC_LANE int bit_length(uint64_t v) { return 64 - __clzll(static_cast<long long>(v)); }
+
 LLMC_LANE float mul(float a, float b) { return __fmul_rn(a, b); }
 LLMC_LANE float add(float a, float b) { return __fadd_rn(a, b); }
 LLMC_LANE float sub(float a, float b) { return __fsub_rn(a, b); }
@@ -132,6 +134,8 @@ inline uint32_t warp_add(uint32_t v) {
 inline void atomic_max(uint32_t* at, uint32_t v) { *at = v > *at ? v : *at; }
 inline void atomic_add(uint32_t* at, uint32_t v) { *at += v; }
 inline void atomic_add(uint64_t* at, uint64_t v) { *at += v; }
+
+inline int bit_length(uint64_t v) { return std::bit_width(v); }
 
 inline float mul(float a, float b) { return a * b; }
 inline float add(float a, float b) { return a + b; }

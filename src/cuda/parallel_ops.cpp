@@ -43,6 +43,9 @@ Status ParallelOps::on_all_of(const std::function<Status(DeviceOps&)>& work) {
   return first;
 }
 
+Status ParallelOps::set_leaves(const LeafOrder& order) {
+  return on_all_of([&](DeviceOps& ops) { return ops.set_leaves(order); });
+}
 Status ParallelOps::begin(const Batch& batch) {
   return on_all_of([&](DeviceOps& ops) { return ops.begin(batch); });
 }

@@ -20,6 +20,7 @@ class ParallelOps final : public Ops {
 
   int max_rows() const override { return parts_[0]->max_rows(); }
   int head_rows() const override { return parts_[0]->head_rows(); }
+  Status set_leaves(const LeafOrder& order) override;
   Status begin(const Batch& batch) override;
   void layer(int layer) override;
   void embed() override;
@@ -36,6 +37,7 @@ class ParallelOps final : public Ops {
   std::span<const uint8_t> range(int layer) override { return parts_[0]->range(layer); }
   Interval interval(int i) override { return parts_[0]->interval(i); }
   uint32_t rank(int i) override { return parts_[0]->rank(i); }
+  std::span<const uint32_t> path(int i) override { return parts_[0]->path(i); }
   uint64_t total(int i) override { return parts_[0]->total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return parts_[0]->find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return parts_[0]->symbol_of_rank(i, rank); }

@@ -7,6 +7,10 @@ namespace llmc::cuda {
 
 inline constexpr int kGroup = 256;  // ids whose W are added up at once
 inline constexpr unsigned kWeighThreads = 256;
+// Of a tree at most 20 deep: the leaf itself, then what leaves the way to it at each level. With the sums of each thread in
+// shared memory.
+inline constexpr int kBranches = 21;
+inline constexpr unsigned kBranchBytes = kBranches * kWeighThreads * 8;
 inline constexpr int kTurnWarps = 4;
 inline constexpr unsigned kTurnShared = kTurnWarps * 256 * sizeof(float);
 inline constexpr unsigned kReductionBytes = 256;  // of shared memory, for maxima and sums over a block

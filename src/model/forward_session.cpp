@@ -26,6 +26,13 @@ class ForwardSession final : public Session {
   int length(int stream) const override { return known(stream) ? slots_[stream].length : 0; }
   int range_error_layer(int stream) const override { return known(stream) ? slots_[stream].error : -1; }
 
+  Status set_leaves(std::span<const uint32_t> symbols) override {
+    if (!leaves_.assign(symbols, model_.symbols())) {
+      return {Code::failure, fmt::format("the leaves of a tree are not the model's {} symbols", model_.symbols())};
+    }
+    return ops_->set_leaves(leaves_);
+  }
+
   Status feed(std::span<const Row> rows, Ask ask) override {
     answer_of_.assign(rows.size(), -1);
     LLMC_TRY(check(rows, ask));
@@ -43,6 +50,9 @@ class ForwardSession final : public Session {
 
   Interval interval(int row) override { return answered(row) ? ops_->interval(answer_of_[row]) : Interval{}; }
   uint32_t rank(int row) override { return answered(row) ? ops_->rank(answer_of_[row]) : 0; }
+  std::span<const uint32_t> path(int row) override {
+    return answered(row) ? ops_->path(answer_of_[row]) : std::span<const uint32_t>();
+  }
   uint64_t total(int row) override { return answered(row) ? ops_->total(answer_of_[row]) : 0; }
   Symbol find(int row, uint64_t target, Interval* interval) override {
     return answered(row) ? ops_->find(answer_of_[row], target, interval) : Row::no_question;
@@ -74,6 +84,7 @@ class ForwardSession final : public Session {
     if (rows.size() > static_cast<size_t>(max_rows())) {
       return {Code::failure, fmt::format("{} rows were fed where {} fit", rows.size(), max_rows())};
     }
+    if (ask == Ask::paths && leaves_.leaves() == 0) return {Code::failure, "paths were asked for, but no tree is set"};
     for (const Row& row : rows) {
       if (!known(row.stream)) return {Code::failure, fmt::format("there is no stream {}", row.stream)};
       slots_[row.stream].fed = 0;
@@ -153,6 +164,7 @@ class ForwardSession final : public Session {
   const int context_;
   const ForwardTrace trace_;
   std::vector<Slot> slots_;
+  LeafOrder leaves_;  // empty: none is set
 
   // Of the call in hand, in the order of the batch; answer_of_ in the order of the caller's rows.
   std::vector<int> order_, answer_of_;

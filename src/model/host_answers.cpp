@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/chance.h"
+
 namespace llmc {
 
 HostAnswers::HostAnswers(const Kernels& kernels, int real, int symbols)
@@ -9,7 +11,8 @@ HostAnswers::HostAnswers(const Kernels& kernels, int real, int symbols)
 
 void HostAnswers::begin(int count, Ask ask) {
   ask_ = ask;
-  if (ask == Ask::intervals) intervals_.assign(count, {});
+  if (ask == Ask::intervals || ask == Ask::paths) intervals_.assign(count, {});
+  if (ask == Ask::paths) paths_.resize(static_cast<size_t>(count) * order_->depth());
   if (ask == Ask::ranks) ranks_.assign(count, 0);
   if (ask == Ask::search) found_.assign(count, {Row::no_question, {}});
 }
@@ -34,7 +37,8 @@ HostAnswers::Table& HostAnswers::table(int i) {
 bool HostAnswers::add(int i, const float* logits, int32_t symbol, const RangeState& state) {
   Frequencies& f = table(ask_ == Ask::tables ? i : 0).f;
   if (!kernels_.frequencies(logits, &f)) return false;
-  if (ask_ == Ask::intervals) intervals_[i] = look_up(f, symbol);
+  if (ask_ == Ask::intervals || ask_ == Ask::paths) intervals_[i] = look_up(f, symbol);
+  if (ask_ == Ask::paths) find_path(f, symbol, &paths_[static_cast<size_t>(i) * order_->depth()]);
   if (ask_ == Ask::ranks) ranks_[i] = static_cast<uint32_t>(kernels_.rank(f, symbol));
   if (ask_ == Ask::search) found_[i] = search(f, state);
   return true;
@@ -43,6 +47,28 @@ bool HostAnswers::add(int i, const float* logits, int32_t symbol, const RangeSta
 Interval HostAnswers::look_up(const Frequencies& f, int symbol) const {
   const SymbolInterval part = kernels_.interval(f, symbol);
   return {part.cum, part.w, f.total};
+}
+
+// From the leaf up. Only half of the tree is read: what the other half of all weighs is known.
+void HostAnswers::find_path(const Frequencies& f, int symbol, uint32_t* chances) const {
+  const uint32_t leaf = order_->leaf_of[symbol], leaves = order_->leaves();
+  const uint32_t* const symbols = order_->symbol_of.data();
+  const int depth = order_->depth();
+  uint64_t node = f.w[symbol];
+  for (int level = 0; level < depth; ++level) {
+    const uint32_t beside = (leaf >> level ^ 1) << level;  // the first leaf of the other side
+    const uint32_t end = std::min(beside + (1u << level), leaves);
+    uint64_t other = 0;
+    if (level == depth - 1) {
+      other = f.total - node;
+    } else {
+      for (uint32_t i = beside; i < end; ++i) other += f.w[symbols[i]];
+    }
+    const bool right = leaf >> level & 1;
+    const uint64_t own = node;
+    node += other;
+    chances[depth - 1 - level] = right ? chance_of(own, node) : beside < leaves ? chance_of(other, node) : 0;
+  }
 }
 
 // The decoder's step of docs/NUMERICS.md 6, as coder/range_coder.h does it. A state that no decoder has
@@ -54,7 +80,14 @@ std::pair<Symbol, Interval> HostAnswers::search(const Frequencies& f, const Rang
   return {symbol, look_up(f, symbol)};
 }
 
-Interval HostAnswers::interval(int i) const { return ask_ == Ask::intervals ? intervals_[i] : Interval{}; }
+Interval HostAnswers::interval(int i) const {
+  return ask_ == Ask::intervals || ask_ == Ask::paths ? intervals_[i] : Interval{};
+}
+std::span<const uint32_t> HostAnswers::path(int i) const {
+  if (ask_ != Ask::paths) return {};
+  const size_t depth = order_->depth();
+  return std::span(paths_).subspan(i * depth, depth);
+}
 uint32_t HostAnswers::rank(int i) const { return ask_ == Ask::ranks ? ranks_[i] : 0; }
 uint64_t HostAnswers::total(int i) const { return ask_ == Ask::tables ? tables_[i]->f.total : 0; }
 

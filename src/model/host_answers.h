@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "exact/kernels.h"
+#include "model/leaf_order.h"
 #include "model/session.h"
 
 namespace llmc {
@@ -17,6 +18,8 @@ class HostAnswers {
   // `real` ids, `symbols` with the escape; `kernels` outlive this.
   HostAnswers(const Kernels& kernels, int real, int symbols);
 
+  // For Ask::paths; outlives this.
+  void set_leaves(const LeafOrder& order) { order_ = &order; }
   // Forgets the answers before; `count` asking rows follow.
   void begin(int count, Ask ask);
   // False: range error. `symbol` as in Ops::frequencies, `state` for Ask::search.
@@ -24,6 +27,7 @@ class HostAnswers {
 
   Interval interval(int i) const;
   uint32_t rank(int i) const;
+  std::span<const uint32_t> path(int i) const;
   uint64_t total(int i) const;
   Symbol find(int i, uint64_t target, Interval* interval) const;
   Symbol symbol_of_rank(int i, uint32_t rank) const;
@@ -39,12 +43,15 @@ class HostAnswers {
   };
   Interval look_up(const Frequencies& f, int symbol) const;
   std::pair<Symbol, Interval> search(const Frequencies& f, const RangeState& state) const;
+  void find_path(const Frequencies& f, int symbol, uint32_t* chances) const;
   Table& table(int i);
 
   const Kernels& kernels_;
   const int real_, symbols_;
+  const LeafOrder* order_ = nullptr;
   Ask ask_ = Ask::intervals;
   std::vector<Interval> intervals_;
+  std::vector<uint32_t> paths_;
   std::vector<std::pair<Symbol, Interval>> found_;
   std::vector<uint32_t> ranks_;
   std::vector<std::unique_ptr<Table>> tables_;  // grown as needed, kept; the first serves the other questions

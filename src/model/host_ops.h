@@ -46,6 +46,10 @@ class HostOps : public Ops {
 
   int max_rows() const override { return max_rows_; }
   int head_rows() const override { return head_rows_; }
+  Status set_leaves(const LeafOrder& order) override {
+    answers_.set_leaves(order);
+    return {};
+  }
   Status begin(const Batch& batch) override;
   void layer(int layer) override { layer_ = layer; }
   void embed() override;
@@ -61,6 +65,7 @@ class HostOps : public Ops {
 
   Interval interval(int i) override { return answers_.interval(i); }
   uint32_t rank(int i) override { return answers_.rank(i); }
+  std::span<const uint32_t> path(int i) override { return answers_.path(i); }
   uint64_t total(int i) override { return answers_.total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return answers_.find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return answers_.symbol_of_rank(i, rank); }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "model/leaf_order.h"
 #include "model/model.h"
 #include "model/session.h"
 
@@ -57,6 +58,9 @@ class Ops {
   virtual int max_rows() const = 0;
   virtual int head_rows() const = 0;  // rows of logits at once
 
+  // Of Ask::paths; stays as it is until another is set.
+  virtual Status set_leaves(const LeafOrder& order) = 0;
+
   // ---- one pass
   virtual Status begin(const Batch& batch) = 0;  // fails where memory is short
   virtual void layer(int layer) = 0;             // the operations that follow belong to it; layers() is the head
@@ -83,6 +87,7 @@ class Ops {
   // ---- answers, by asking row, until the next begin()
   virtual Interval interval(int i) = 0;
   virtual uint32_t rank(int i) = 0;
+  virtual std::span<const uint32_t> path(int i) = 0;
   virtual uint64_t total(int i) = 0;
   virtual Symbol find(int i, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int i, uint32_t rank) = 0;

@@ -38,7 +38,7 @@ struct Row {
   static constexpr Symbol no_question = -1;
   int stream = 0;             // slot
   Symbol token = 0;           // appended to the stream; an escape symbol counts as the start id
-  Symbol want = no_question;  // intervals, ranks: the next symbol (an escape symbol asks for the escape
+  Symbol want = no_question;  // intervals, ranks, paths: the next symbol (an escape symbol asks for the escape
                               // pseudo-symbol); search and tables: any value >= 0
   RangeState state = {};      // search
 };
@@ -47,6 +47,7 @@ enum class Ask {
   intervals,  // interval(row) of each wanted symbol
   ranks,      // rank(row) of each wanted symbol
   search,     // the symbol that a range decoder reads next: found
+  paths,      // path(row) down a tree to each wanted symbol, and its interval(row)
   tables,     // whole tables: total, find, symbol_of_rank, weights
 };
 
@@ -62,6 +63,10 @@ class Session {
   virtual void reset(int stream) = 0;
   virtual int length(int stream) const = 0;
 
+  // The tree of Ask::paths, before the first such question: the model's symbols (the escape last in their numbering,
+  // where there is one) in the order of its leaves. Code::failure where they are not each there once, or memory is short.
+  virtual Status set_leaves(std::span<const uint32_t> symbols) = 0;
+
   // Rows of one stream are in the order of its tokens; there may be several (prefill).
   // Errors: too many rows, a bad slot or token, a full context: Code::failure. Activations
   // out of the proven range are no error of the call: they mark the stream.
@@ -75,6 +80,9 @@ class Session {
   virtual Interval interval(int row) = 0;
   virtual uint32_t rank(int row) = 0;
   virtual uint64_t total(int row) = 0;
+  // The chance of the right side at each node from the root to the wanted symbol's leaf (base/chance.h; docs/MIX.md 1),
+  // 0 where no leaf lies right: as many as the tree is deep.
+  virtual std::span<const uint32_t> path(int row) = 0;
   // The symbol whose interval holds target < total(row); an escape is returned as vocab().
   virtual Symbol find(int row, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int row, uint32_t rank) = 0;

@@ -21,6 +21,7 @@ class CountingSession final : public Session {
   int context() const override { return session_->context(); }
   void reset(int stream) override { session_->reset(stream); }
   int length(int stream) const override { return session_->length(stream); }
+  Status set_leaves(std::span<const uint32_t> symbols) override { return session_->set_leaves(symbols); }
   Status feed(std::span<const Row> rows, Ask ask) override { return session_->feed(rows, ask); }
   int range_error_layer(int stream) const override { return session_->range_error_layer(stream); }
   Interval interval(int row) override {
@@ -29,6 +30,7 @@ class CountingSession final : public Session {
     return i;
   }
   uint32_t rank(int row) override { return session_->rank(row); }
+  std::span<const uint32_t> path(int row) override { return session_->path(row); }
   uint64_t total(int row) override { return session_->total(row); }
   Symbol find(int row, uint64_t target, Interval* i) override { return session_->find(row, target, i); }
   Symbol symbol_of_rank(int row, uint32_t rank) override { return session_->symbol_of_rank(row, rank); }

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "base/chance.h"
 #include "chunk/token_engine.h"
 
 namespace llmc {
@@ -94,6 +96,10 @@ class StubSession final : public Session {
   int context() const override { return options_.context; }
   void reset(int stream) override { slots_.at(stream) = {}; }
   int length(int stream) const override { return slots_.at(stream).length; }
+  Status set_leaves(std::span<const uint32_t> symbols) override {
+    leaves_.assign(symbols.begin(), symbols.end());
+    return {};
+  }
   int range_error_layer(int stream) const override { return slots_.at(stream).broken ? 3 : -1; }
 
   Status feed(std::span<const Row> rows, Ask ask) override {
@@ -122,7 +128,7 @@ class StubSession final : public Session {
   }
 
   Interval interval(int row) override {
-    const auto& w = table(row, Ask::intervals);
+    const auto& w = table(row, ask_ == Ask::paths ? Ask::paths : Ask::intervals);
     const Symbol want = answers_[row].want;
     Interval result;
     for (size_t s = 0; s < w.size(); ++s) {
@@ -136,6 +142,24 @@ class StubSession final : public Session {
     table(row, Ask::ranks);
     const auto order = ranked();
     return static_cast<uint32_t>(std::find(order.begin(), order.end(), answers_[row].want) - order.begin());
+  }
+  std::span<const uint32_t> path(int row) override {
+    const auto& w = table(row, Ask::paths);
+    path_.clear();
+    // [low, end): the leaves below the node, as far as the tree has room.
+    size_t low = 0, end = std::bit_ceil(leaves_.size());
+    const size_t leaf = std::find(leaves_.begin(), leaves_.end(), answers_[row].want) - leaves_.begin();
+    const auto sum = [&](size_t from, size_t to) {
+      uint64_t all = 0;
+      for (size_t i = from; i < std::min(to, leaves_.size()); ++i) all += w[leaves_[i]];
+      return all;
+    };
+    while (end - low > 1) {
+      const size_t mid = (low + end) / 2;
+      path_.push_back(mid < leaves_.size() ? chance_of(sum(mid, end), sum(low, end)) : 0);
+      (leaf < mid ? end : low) = mid;
+    }
+    return path_;
   }
   uint64_t total(int row) override {
     uint64_t sum = 0;
@@ -211,7 +235,7 @@ class StubSession final : public Session {
   std::vector<Slot> slots_;
   std::vector<Answer> answers_;
   Ask ask_ = Ask::intervals;
-  std::vector<uint32_t> table_;
+  std::vector<uint32_t> table_, leaves_, path_;
   int calls_ = 0;
 };
 

@@ -46,11 +46,23 @@ Weights weights_of(const MixTree& tree, std::mt19937_64& random) {
   return w;
 }
 
+// What Ask::paths answers.
+std::vector<uint32_t> way_to(const MixTree& tree, const Weights& weights, uint32_t symbol) {
+  MixPath path(tree);
+  path.begin(weights);
+  std::vector<uint32_t> chances;
+  for (int level = tree.depth() - 1; level >= 0; --level) {
+    chances.push_back(path.has_right() ? path.right_chance() : 0);
+    path.descend(tree.leaf_of(symbol) >> level & 1);
+  }
+  return chances;
+}
+
 Bytes encode_all(const MixTree& tree, const std::vector<Weights>& weights, const std::vector<uint32_t>& symbols,
                  size_t text_bytes = 65536) {
   MixModel model(tree);
   MixEncoder encoder(tree, model, text_bytes);
-  for (size_t i = 0; i < symbols.size(); ++i) encoder.encode(weights[i % weights.size()], symbols[i]);
+  for (size_t i = 0; i < symbols.size(); ++i) encoder.encode(way_to(tree, weights[i % weights.size()], symbols[i]), symbols[i]);
   return encoder.finish();
 }
 
@@ -117,7 +129,7 @@ TEST(MixCoder, RoundTripForAnyVocabulary) {
     MixModel model(tree);
     MixEncoder encoder(tree, model, 5000);
     for (size_t i = 0; i < symbols.size(); ++i) {
-      encoder.encode(weights[i], symbols[i]);
+      encoder.encode(way_to(tree, weights[i], symbols[i]), symbols[i]);
       if (symbols[i] == ids) encoder.encode_byte(static_cast<uint8_t>(i));
     }
     const Bytes code = encoder.finish();
@@ -142,7 +154,7 @@ TEST(MixCoder, AModelUsedBeforeCodesAsANewOne) {
   MixModel model(tree);
   for (size_t text_bytes : {size_t{100}, size_t{1} << 20, size_t{65536}}) {
     MixEncoder encoder(tree, model, text_bytes);
-    for (size_t i = 0; i < symbols.size(); ++i) encoder.encode(weights[i % 3], symbols[i]);
+    for (size_t i = 0; i < symbols.size(); ++i) encoder.encode(way_to(tree, weights[i % 3], symbols[i]), symbols[i]);
     const Bytes again = encoder.finish();
     if (text_bytes == 65536) {
       EXPECT_EQ(again, code);
@@ -165,7 +177,10 @@ TEST(MixCoder, FirstTokensCostWhatTheModelSays) {
     uint32_t symbol = 0;
     while (target >= w[symbol]) target -= w[symbol++];
     MixEncoder encoder(tree, model, 1);
-    for (int i = 0; i < 4; ++i) encoder.encode(w, i == 0 ? symbol : (symbol * 7 + 11 * i + trial) % 4096);
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t coded = i == 0 ? symbol : (symbol * 7 + 11 * i + trial) % 4096;
+      encoder.encode(way_to(tree, w, coded), coded);
+    }
     paid += encoder.finish().size() * 8;
     for (int i = 0; i < 4; ++i) said -= std::log2(double(w[i == 0 ? symbol : (symbol * 7 + 11 * i + trial) % 4096]) / double(total));
   }

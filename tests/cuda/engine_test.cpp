@@ -154,6 +154,32 @@ TEST(DeviceEngine, EqualsNativeOnOddShapesAndEscapes) {
   }
 }
 
+// At once, in steps (the third is a graph's first replay), in blocks of the head's rows.
+TEST(DeviceEngine, PathsDownATreeAreThoseOfNativeTables) {
+  for (const bool odd : {false, true}) {
+    const auto model = odd ? odd_shapes().model(8) : Checkpoint{}.model(8);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    const bool escape = (*model)->escape();
+    std::vector<Symbol> symbols = symbols_of(**model, "tests/data/text/alice29.txt", 800, odd ? 8 : 24);
+    if (escape) symbols[3] = (*model)->config().vocab + 200;
+    symbols.back() = (*model)->config().vocab - 1;
+    const auto native = make_native_engine(*model);
+    ASSERT_TRUE(native.ok());
+    const auto engine = engine_of(*model, {}, {false, 128, 5});
+    ASSERT_NE(engine, nullptr);
+    auto a = (*native)->make_session(2), b = engine->make_session(2);
+    ASSERT_TRUE(a.ok() && b.ok());
+    EXPECT_FALSE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());  // no tree yet
+    expect_paths(**b, **a, **model, symbols, 12);
+    expect_paths(**b, **a, **model, symbols, 1);
+    // Another question in between, and the tree is still there.
+    ASSERT_TRUE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::tables).ok());
+    EXPECT_TRUE((*b)->path(0).empty());
+    ASSERT_TRUE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());
+    EXPECT_FALSE((*b)->path(0).empty());
+  }
+}
+
 // What a range decoder reads and where each symbol ranks, step by step: the third step is a graph's first replay.
 TEST(DeviceEngine, SearchesAndRanksLikeNative) {
   for (const bool odd : {false, true}) {
@@ -208,9 +234,12 @@ TEST(DeviceEngine, RangeErrorsAreTheStreamsOwn) {
   const auto engine = engine_of(*model);
   ASSERT_NE(engine, nullptr);
   const int streams = 32;
-  for (const Ask ask : {Ask::intervals, Ask::ranks, Ask::search, Ask::tables}) {
+  for (const Ask ask : {Ask::intervals, Ask::ranks, Ask::search, Ask::paths, Ask::tables}) {
     auto a = (*native)->make_session(streams), b = engine->make_session(streams);
     ASSERT_TRUE(a.ok() && b.ok());
+    std::vector<uint32_t> leaves((*model)->symbols());
+    std::iota(leaves.begin(), leaves.end(), 0u);
+    ASSERT_TRUE((*a)->set_leaves(leaves).ok() && (*b)->set_leaves(leaves).ok());
     std::vector<Row> rows;
     for (int s = 0; s < streams; ++s) rows.push_back({s, 100 + s, 7, {uint64_t{1} << 60, uint64_t{1} << 61}});
     int bad = 0;
@@ -222,6 +251,8 @@ TEST(DeviceEngine, RangeErrorsAreTheStreamsOwn) {
         EXPECT_EQ((*a)->range_error_layer(s), (*b)->range_error_layer(s));
         EXPECT_EQ((*a)->interval(s).cum, (*b)->interval(s).cum);
         EXPECT_EQ((*a)->rank(s), (*b)->rank(s));
+        const auto x = (*a)->path(s), y = (*b)->path(s);
+        EXPECT_TRUE(std::equal(x.begin(), x.end(), y.begin(), y.end()));
         EXPECT_EQ((*a)->total(s), (*b)->total(s));
         bad += (*a)->range_error_layer(s) >= 0;
       }

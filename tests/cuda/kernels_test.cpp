@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "../exact/exact_testing.h"
+#include "base/chance.h"
 #include "cuda/arithmetic.h"
 #include "cuda/shapes.h"
 #include "emulator.h"
@@ -349,6 +350,38 @@ TEST_P(KernelTest, AnswersWithoutATable) {
             EXPECT_EQ(answers[i].cum, interval.cum);
             EXPECT_EQ(answers[i].weight, interval.w);
             EXPECT_EQ(answers[i].total, f.total);
+          }
+        }
+        // And the way down a tree to it; sums and totals come with that too.
+        int depth = 0;
+        while (1 << depth < symbols) ++depth;
+        std::vector<uint32_t> leaf_of(symbols), paths(static_cast<size_t>(rows) * depth);
+        for (int s = 0; s < symbols; ++s) leaf_of[s] = static_cast<uint32_t>((static_cast<uint64_t>(s) * 7919 + 3) % symbols);
+        std::vector<uint64_t> branches(static_cast<size_t>(rows) * cuda::kBranches), groups_before = sums;
+        std::fill(sums.begin(), sums.end(), 1);
+        std::fill(totals.begin(), totals.end(), 0);
+        gpu().weigh_branches({rows, 1, cuda::kWeighThreads, cuda::kBranchBytes},
+                             {{alive.data(), all.data(), ld, real, symbols, rows, 0, peaks.data(), sums.data(), groups, totals.data(), {bad.data(), 1}},
+                              wanted.data(), leaf_of.data(), 0, branches.data()});
+        EXPECT_EQ(sums, groups_before);
+        cuda::AnswerArgs path{alive.data(), all.data(), ld, real, symbols, rows, 0, groups, 0, 1, peaks.data(), sums.data(),
+                              totals.data(), wanted.data(), nullptr, answers.data()};
+        path.branches = branches.data();
+        path.leaf_of = leaf_of.data();
+        path.paths = paths.data();
+        path.depth = depth;
+        path.leaves = symbols;
+        gpu().answer({1, 1, 128, 0}, path);
+        for (int i = 0; i < rows; ++i) {
+          EXPECT_EQ(answers[i].cum, scalar().interval(f, wanted[i]).cum);
+          EXPECT_EQ(answers[i].total, f.total);
+          for (int d = 0; d < depth; ++d) {
+            const uint32_t node = (leaf_of[wanted[i]] >> (depth - d)) << (depth - d), mid = node + (1u << (depth - d - 1));
+            uint64_t left = 0, right = 0;
+            for (int s = 0; s < symbols; ++s) {
+              if (leaf_of[s] >> (depth - d) == node >> (depth - d)) (leaf_of[s] < mid ? left : right) += w[s];
+            }
+            ASSERT_EQ(paths[i * depth + d], mid < static_cast<uint32_t>(symbols) ? chance_of(right, left + right) : 0) << real << " " << d;
           }
         }
         const cuda::RankArgs rank{alive.data(), all.data(), ld, real, 0, wanted.data(), orders.data(), answers.data()};

@@ -99,6 +99,9 @@ TEST(Parallel, TheDegreeDoesNotMatter) {
       Parallel parallel(*model, count, 3);
       EXPECT_EQ(transcript(*parallel.session, **model, symbols, {3, 1, 5, Ask::intervals}), expected) << count << " devices";
       EXPECT_EQ(transcript(*parallel.session, **model, symbols, {3, 1, 7, Ask::tables}), expected) << count << " devices";
+      auto reference = (*native)->make_session(2);
+      ASSERT_TRUE(reference.ok());
+      expect_paths(*parallel.session, **reference, **model, symbols, 9);
     }
   }
 }

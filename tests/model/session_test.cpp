@@ -190,6 +190,34 @@ TEST(Session, EscapesAreOneLastSymbol) {
   EXPECT_EQ(s.rank(0), static_cast<uint32_t>(vocab));
 }
 
+TEST(Session, PathsAreThoseOfTheTables) {
+  for (const bool escape : {false, true}) {
+    Checkpoint checkpoint;
+    if (escape) {
+      checkpoint.config["vocab_size"] = 49160;
+      checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
+    }
+    Loaded tiny = load(checkpoint.model(), 2), other = load(checkpoint.model(), 2);
+    ASSERT_EQ(tiny.model->escape(), escape);
+    Session& s = *tiny.session;
+    const auto symbols = static_cast<uint32_t>(tiny.model->symbols());
+    EXPECT_FALSE(s.feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());  // no tree yet
+    std::vector<uint32_t> leaves(symbols, 0);
+    EXPECT_FALSE(s.set_leaves(leaves).ok());
+    EXPECT_FALSE(s.feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());
+    leaves.push_back(1);
+    EXPECT_FALSE(s.set_leaves(leaves).ok());
+    std::vector<Symbol> text = symbols_of(*tiny.model, "tests/data/text/alice29.txt", 800, 30);
+    if (escape) text[3] = tiny.model->config().vocab + 7;
+    text[4] = 0;
+    text.back() = tiny.model->config().vocab - 1;
+    expect_paths(s, *other.session, *tiny.model, text, 7);
+    expect_paths(s, *other.session, *tiny.model, text, 30);
+    EXPECT_EQ(s.rank(0), 0u);
+    EXPECT_EQ(s.total(0), 0u);
+  }
+}
+
 // Token 10 drives layer 1 of this model out of range, token 20 does not: their embeddings point
 // opposite ways, and a gate that is far below zero closes.
 TEST(Session, RangeErrorsAreTheStreamsOwn) {

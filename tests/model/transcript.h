@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 #include <random>
 
+#include "base/chance.h"
 #include "checkpoint.h"
 #include "model/session.h"
 
@@ -87,6 +89,47 @@ inline std::string transcript(Session& session, const Model& model, const std::v
     }
   }
   return to_hex(hash.finish());
+}
+
+// Ask::paths of `session` against the whole tables of `reference`, for a text in slot 1 of two and a tree in any order of
+// its leaves. rows: of the stream per call.
+inline void expect_paths(Session& session, Session& reference, const Model& model, const std::vector<Symbol>& symbols,
+                         size_t rows_per_call) {
+  std::vector<uint32_t> leaves(model.symbols());
+  std::iota(leaves.begin(), leaves.end(), 0u);
+  std::shuffle(leaves.begin(), leaves.end(), std::minstd_rand(rows_per_call));
+  ASSERT_TRUE(session.set_leaves(leaves).ok());
+  session.reset(1);
+  reference.reset(1);
+  size_t depth = 0;
+  while (size_t{1} << depth < leaves.size()) ++depth;
+  std::vector<uint64_t> below(leaves.size() + 1);
+  std::vector<Row> rows;
+  for (size_t next = 0; next < symbols.size();) {
+    rows.clear();
+    for (size_t i = 0; i < rows_per_call && next < symbols.size(); ++i, ++next) {
+      rows.push_back({1, next == 0 ? model.config().start : symbols[next - 1], symbols[next]});
+    }
+    ASSERT_TRUE(session.feed(rows, Ask::paths).ok());
+    ASSERT_TRUE(reference.feed(rows, Ask::tables).ok());
+    for (int r = 0; r < static_cast<int>(rows.size()); ++r) {
+      const auto w = reference.weights(r);
+      const auto want = static_cast<uint32_t>(std::min(rows[r].want, model.config().vocab));
+      const Interval interval = session.interval(r);
+      EXPECT_EQ(interval.cum, std::accumulate(w.begin(), w.begin() + want, uint64_t{0}));
+      EXPECT_EQ(interval.weight, w[want]);
+      EXPECT_EQ(interval.total, reference.total(r));
+      for (size_t leaf = 0; leaf < leaves.size(); ++leaf) below[leaf + 1] = below[leaf] + w[leaves[leaf]];
+      const auto sum = [&](size_t from, size_t to) { return below[std::min(to, leaves.size())] - below[std::min(from, leaves.size())]; };
+      const size_t leaf = std::find(leaves.begin(), leaves.end(), want) - leaves.begin();
+      const auto path = session.path(r);
+      ASSERT_EQ(path.size(), depth);
+      for (size_t d = 0; d < depth; ++d) {
+        const size_t low = leaf >> (depth - d) << (depth - d), mid = low + (size_t{1} << (depth - d - 1)), end = 2 * mid - low;
+        ASSERT_EQ(path[d], mid < leaves.size() ? chance_of(sum(mid, end), sum(low, end)) : 0) << "row " << r << ", depth " << d;
+      }
+    }
+  }
 }
 
 // Committed: LLMC-X1 on the first symbols of tests/data/text/alice29.txt with models/e0-hf.

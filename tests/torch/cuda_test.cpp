@@ -79,6 +79,20 @@ TEST_F(Cuda, EqualsNativeOnOddShapesAndEscapes) {
   }
 }
 
+TEST_F(Cuda, PathsDownATreeAreThoseOfNativeTables) {
+  const auto model = embedded_model();
+  ASSERT_TRUE(model.ok());
+  const auto native = make_native_engine(*model);
+  ASSERT_TRUE(native.ok());
+  const auto engine = cuda_of(*model);
+  ASSERT_NE(engine, nullptr);
+  auto a = (*native)->make_session(2), b = engine->make_session(2);
+  ASSERT_TRUE(a.ok() && b.ok());
+  const std::vector<Symbol> symbols = golden_symbols(**model, 200);
+  expect_paths(**b, **a, **model, symbols, 150);
+  expect_paths(**b, **a, **model, symbols, 1);
+}
+
 // Long enough that most steps are graphs.
 TEST_F(Cuda, SearchesAndRanksLikeNative) {
   const auto model = embedded_model();

@@ -54,6 +54,18 @@ TEST(Torch, BatchSplitAndStepsDoNotMatter) {
   }
 }
 
+TEST(Torch, PathsDownATreeAreThoseOfNativeTables) {
+  const auto model = embedded_model();
+  ASSERT_TRUE(model.ok());
+  const auto native = make_native_engine(*model);
+  ASSERT_TRUE(native.ok());
+  const auto torch = torch_of(*model);
+  ASSERT_NE(torch, nullptr);
+  auto a = (*native)->make_session(2), b = torch->make_session(2);
+  ASSERT_TRUE(a.ok() && b.ok());
+  expect_paths(**b, **a, **model, golden_symbols(**model, 60), 25);
+}
+
 TEST(Torch, EqualsNativeOnOddShapesAndEscapes) {
   Checkpoint checkpoint;
   checkpoint.config["head_dim"] = 24;

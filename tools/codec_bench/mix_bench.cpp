@@ -51,7 +51,7 @@ struct Bench {
     LLMC_ASSIGN(const auto session, engine->make_session(1));
     const auto window = static_cast<uint32_t>(session->context());
     WindowCursor cursor(window, window / 4);
-    MixPath path(*tree);
+    LLMC_TRY(session->set_leaves(tree->symbols()));
     std::vector<Row> rows;
     while (cursor.predicts() < symbols.size()) {
       if (cursor.window_is_full()) {
@@ -68,17 +68,14 @@ struct Bench {
         rows.push_back(row);
         ahead.advance();
       }
-      LLMC_TRY(session->feed(rows, Ask::tables));
+      LLMC_TRY(session->feed(rows, Ask::paths));
       for (size_t i = 0; i < rows.size(); ++i) {
         cursor.advance();
         if (rows[i].want == Row::no_question) continue;
         const uint32_t leaf = tree->leaf_of(static_cast<uint32_t>(std::min(rows[i].want, model->tokenizer().vocab())));
         chunk.leaves.push_back(leaf);
-        path.begin(session->weights(static_cast<int>(i)));
-        for (int level = tree->depth() - 1; level >= 0; --level) {
-          chunk.chances.push_back(path.has_right() ? path.right_chance() : 0);
-          path.descend(leaf >> level & 1);
-        }
+        const auto path = session->path(static_cast<int>(i));
+        chunk.chances.insert(chunk.chances.end(), path.begin(), path.end());
       }
     }
     return chunk;
