@@ -16,7 +16,6 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/status.h"
-#include "plan/plan.h"
 
 namespace llmc {
 
@@ -26,9 +25,17 @@ struct Companion {
   std::shared_ptr<const void> owner;
 };
 
-// Made when the set is about to be committed; set_bytes: of its shard and parity files. A function of its
-// arguments alone, so that a repeated run writes the same bytes.
-using MakeCompanions = std::function<Result<std::vector<Companion>>(const Plan& plan, uint64_t set_bytes)>;
+struct SetFacts {
+  uint64_t entries = 0, text_bytes = 0, shards = 0;
+  uint64_t set_bytes = 0;  // of its shard and parity files
+  Digest model{};
+  bool copied_model = false;  // what is appended to has one
+};
+
+// Made when the set is about to be committed. A function of its arguments alone, so that a repeated run writes the
+// same bytes.
+using MakeCompanions = std::function<Result<std::vector<Companion>>(const SetFacts& facts)>;
+inline constexpr const char* model_companion = "decoder/model.safetensors";
 
 // How the manifest names one.
 struct ManifestCompanion {

@@ -16,6 +16,7 @@ inline constexpr uint16_t archive_version = 1;
 // before it reads data.
 inline constexpr uint32_t feature_dictionary = 1;  // the coding parameters ask for dictionaries
 inline constexpr uint32_t known_features = feature_dictionary;
+inline constexpr uint32_t feature_parts = 2;  // of a manifest alone: the set was appended to
 // What an archive with these coding parameters requires: those that ask for dictionaries are longer.
 inline constexpr size_t plain_parameter_bytes = 9;
 inline uint32_t features_of(ByteView parameters) { return parameters.size() > plain_parameter_bytes ? feature_dictionary : 0; }
@@ -30,6 +31,10 @@ inline constexpr uint32_t cd_values_dictionary_version = 2;
 inline constexpr uint64_t max_index_bytes = uint64_t{1} << 30;
 inline constexpr uint64_t max_stored_index_bytes = max_index_bytes + (max_index_bytes >> 7);  // zstd may add a little
 inline constexpr uint64_t max_manifest_bytes = uint64_t{1} << 29;
+
+// Of an index of names over shards [first, end): names-000000-000099.index.
+std::string names_name(uint32_t first, uint32_t end);
+bool is_names_name(const std::string& name);
 
 inline constexpr const char* manifest_name = "manifest.json";
 std::string shard_name(uint32_t shard);  // shard-000000.h5

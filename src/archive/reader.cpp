@@ -1,8 +1,11 @@
 #include "archive/reader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "archive/format.h"
+#include "archive/set_names.h"
+#include "base/log.h"
 #include "plan/plan.h"
 
 namespace llmc {
@@ -101,24 +104,8 @@ Result<std::shared_ptr<const ShardFile>> ArchiveReader::shard(uint32_t number) {
     return Status(Code::usage, printable(path_.native()) + ": there is no shard " + std::to_string(number));
   }
   if (current_ && current_shard_ == number) return current_;
-  const fs::path& path = shards_[number].path;
-  auto file = ShardFile::open(path);
-  if (!file.ok()) {
-    // The archive is there; a part of it is not.
-    if (file.status().code() == Code::missing) {
-      return Status(Code::corrupt, printable(path.native()) + ": this shard of the set is missing");
-    }
-    return file.status();
-  }
-  const ManifestShard& row = manifest_->shards[number];
-  if (file->block_digest() != row.user_block || file->block().plan != manifest_->plan ||
-      file->block().shard != number || file->block().text_bytes != row.text_bytes ||
-      file->block().text_offset != shards_[number].text_offset || file->block().chunks != row.chunks ||
-      file->block().chunk_bytes != chunk_bytes_ || file->block().model != model_ ||
-      file->index().entries.size() != row.entries || file->index().parameters != parameters_) {
-    return Status(Code::corrupt, printable(path.native()) + ": not the shard that the manifest speaks of");
-  }
-  current_ = std::make_shared<ShardFile>(std::move(*file));
+  LLMC_ASSIGN(ShardFile file, open_set_shard(path_, *manifest_, number));
+  current_ = std::make_shared<ShardFile>(std::move(file));
   current_shard_ = number;
   return current_;
 }
@@ -149,11 +136,40 @@ Result<std::vector<ArchiveReader::Span>> ArchiveReader::spans(uint64_t begin, ui
   return result;
 }
 
-Result<std::optional<ArchiveReader::Found>> ArchiveReader::find(std::string_view name) {
+std::pair<uint32_t, uint32_t> ArchiveReader::part_shards(size_t part) const {
+  if (!manifest_) return {0, static_cast<uint32_t>(shards_.size())};
+  const ManifestPart& p = manifest_->parts[part];
+  return {p.first_shard, p.first_shard + p.shards};
+}
+
+void ArchiveReader::open_names() {
+  if (std::exchange(names_opened_, true) || !manifest_) return;
+  for (const ManifestNames& row : manifest_->names) {
+    auto index = NameIndex::open(path_ / names_name(row.first, row.end), row.first, row.end - row.first);
+    if (index.ok() && (index->bytes() != row.bytes || index->names() != row.names)) {
+      index = Status(Code::corrupt, names_name(row.first, row.end) + ": not the index of names that the manifest speaks of");
+    }
+    if (!index.ok()) {
+      log::warn("{}; names are looked for in the shards, which takes longer ('llmc-batch repair' makes it anew)", index.status().message());
+      names_.push_back(nullptr);
+      continue;
+    }
+    names_.push_back(std::make_unique<NameIndex>(std::move(*index)));
+  }
+}
+
+uint64_t ArchiveReader::name_blocks_read() const {
+  uint64_t blocks = 0;
+  for (const auto& index : names_) blocks += index ? index->blocks_read() : 0;
+  return blocks;
+}
+
+// Shards [first, end) of one part, by bisection.
+Result<std::optional<ArchiveReader::Found>> ArchiveReader::find_in(std::string_view name, uint32_t first, uint32_t end) {
   const auto before = [&](const IndexEntry& e) { return std::string_view(e.entry.name) < name; };
   // The first shard whose last name is not before `name`. Only the last shard may be empty of
   // entries, and then it is the only one.
-  uint32_t low = 0, high = static_cast<uint32_t>(shards_.size());
+  uint32_t low = first, high = end;
   while (low < high) {
     const uint32_t middle = low + (high - low) / 2;
     LLMC_ASSIGN(const auto file, shard(middle));
@@ -164,7 +180,7 @@ Result<std::optional<ArchiveReader::Found>> ArchiveReader::find(std::string_view
       high = middle;
     }
   }
-  if (low == shards_.size()) return std::optional<Found>();
+  if (low == end) return std::optional<Found>();
   LLMC_ASSIGN(const auto file, shard(low));
   const auto& entries = file->index().entries;
   const auto at = std::partition_point(entries.begin(), entries.end(), before);
@@ -172,13 +188,59 @@ Result<std::optional<ArchiveReader::Found>> ArchiveReader::find(std::string_view
   return std::optional<Found>(Found{low, static_cast<size_t>(at - entries.begin())});
 }
 
-Result<Digest> ArchiveReader::content_digest() {
-  ContentDigest digest;
-  for (uint32_t s = 0; s < shards_.size(); ++s) {
-    LLMC_ASSIGN(const auto file, shard(s));
-    for (const IndexEntry& e : file->index().entries) digest.add(e);
+Result<std::optional<ArchiveReader::Found>> ArchiveReader::find(std::string_view name) {
+  open_names();
+  std::vector<std::pair<uint32_t, uint32_t>> unnamed;  // shards that no index speaks for
+  uint32_t covered = 0;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    const ManifestNames& row = manifest_->names[i];
+    covered = row.end;
+    std::optional<NamedPlace> place;
+    if (names_[i]) {
+      auto found = names_[i]->find(name);
+      if (found.ok()) {
+        place = std::move(*found);
+      } else {
+        log::warn("{}; names are looked for in the shards ('llmc-batch repair' makes it anew)", found.status().message());
+        names_[i].reset();
+      }
+    }
+    if (!names_[i]) unnamed.emplace_back(row.first, row.end);
+    if (!place) continue;
+    LLMC_ASSIGN(const auto file, shard(place->shard));
+    const auto& entries = file->index().entries;
+    if (place->entry >= entries.size() || entries[place->entry].entry.name != name || entries[place->entry].offset > 0) {
+      return Status(Code::corrupt, printable((path_ / names_name(row.first, row.end)).native()) +
+                                       ": this index of names does not fit the shards ('llmc-batch repair' makes it anew)");
+    }
+    return std::optional<Found>(Found{place->shard, place->entry});
   }
-  return digest.finish();
+  const auto count = static_cast<uint32_t>(shards_.size());
+  if (covered < count) unnamed.emplace_back(covered, count);
+  for (const auto& [first, end] : unnamed) {
+    for (size_t p = 0; p < parts(); ++p) {
+      const auto [part_first, part_end] = part_shards(p);
+      const uint32_t from = std::max(first, part_first), to = std::min(end, part_end);
+      if (from >= to) continue;
+      LLMC_ASSIGN(std::optional<Found> found, find_in(name, from, to));
+      if (found) return found;
+    }
+  }
+  return std::optional<Found>();
+}
+
+Result<Digest> ArchiveReader::content_digest() {
+  std::vector<Digest> contents;
+  for (size_t p = 0; p < parts(); ++p) {
+    ContentDigest digest;
+    const auto [first, end] = part_shards(p);
+    for (uint32_t s = first; s < end; ++s) {
+      LLMC_ASSIGN(const auto file, shard(s));
+      for (const IndexEntry& e : file->index().entries) digest.add(e);
+    }
+    contents.push_back(digest.finish());
+  }
+  return content_of_parts(contents);
 }
 
 }  // namespace llmc

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "archive/manifest.h"
+#include "archive/name_index.h"
 #include "archive/shard_file.h"
 
 namespace llmc {
@@ -67,14 +68,25 @@ class ArchiveReader {
 
   // The parts of shards that hold bytes [begin, end) of the text. Code::usage beyond its end.
   Result<std::vector<Span>> spans(uint64_t begin, uint64_t end) const;
-  // The (first piece of the) entry of this name, by bisection: a few indexes are read.
+  // The (first piece of the) entry of this name: by the indexes of names, and where there are none (or they cannot be
+  // used, of which the log tells once) by bisection over the shards of each part.
   Result<std::optional<Found>> find(std::string_view name);
+  // The parts of a set, in the order of its text; one for all else.
+  size_t parts() const { return manifest_ ? manifest_->parts.size() : 1; }
+  // Shards [first, end) of one.
+  std::pair<uint32_t, uint32_t> part_shards(size_t part) const;
+  // What find() has read of indexes of names.
+  uint64_t name_blocks_read() const;
 
   // SHA-256 of what the archive holds, whatever model, codec or chunk size it was made with: for
-  // each piece its name, kind, mode, mtime, target, size, packing and SHA-256. Reads all indexes.
+  // each piece its name, kind, mode, mtime, target, size, packing and SHA-256; of several parts, that of
+  // their digests. Reads all indexes.
   Result<Digest> content_digest();
 
  private:
+  void open_names();
+  Result<std::optional<Found>> find_in(std::string_view name, uint32_t first, uint32_t end);
+
   std::filesystem::path path_;
   std::optional<Manifest> manifest_;
   Digest model_{};
@@ -84,6 +96,9 @@ class ArchiveReader {
   uint64_t text_bytes_ = 0;
   uint64_t chunks_ = 0;
   std::vector<ShardInfo> shards_;
+  // By number of the row; null where it cannot be used.
+  std::vector<std::unique_ptr<NameIndex>> names_;
+  bool names_opened_ = false;
   std::shared_ptr<const ShardFile> current_;
   uint32_t current_shard_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "archive/lock.h"
 #include "archive/manifest.h"
 #include "archive/parity.h"
+#include "archive/set_names.h"
 #include "base/file.h"
 
 namespace llmc {
@@ -48,6 +49,23 @@ class Repairer {
     LLMC_ASSIGN(const ParityTable table, ParityTable::load(parity));
     LLMC_TRY(replace(parity, [&](const fs::path& out) { return rewrite_parity(path, table.shape, out).status(); }));
     result_.repaired.push_back(printable(parity.native()) + ": damaged, made anew");
+    return {};
+  }
+  Status names(const fs::path& folder, const Manifest& manifest, const ManifestNames& row) {
+    LLMC_ASSIGN(const std::optional<std::string> wrong, check_names(folder, row));
+    if (!wrong) {
+      ++result_.sound;
+      return {};
+    }
+    if (!dry_run_) {
+      const Status made = rebuild_names(folder, manifest, row, folder / names_name(row.first, row.end));
+      if (made.code() == Code::corrupt) {
+        lose(*wrong + ", and cannot be made anew (" + made.message() + ")");
+        return {};
+      }
+      LLMC_TRY(made);
+    }
+    result_.repaired.push_back(*wrong + "; made anew from the shards");
     return {};
   }
   void lose(const std::string& what) { result_.lost.push_back(what); }
@@ -94,6 +112,13 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
     LLMC_TRY(repairer.file(manifest_path, manifest.ok() ? manifest->parity : 0, [&] { return manifest.ok(); }));
     manifest = Manifest::load(manifest_path);
   }
+  // After the shards, which they are made of.
+  const auto repair_names = [&]() -> Status {
+    if (!manifest.ok()) return {};
+    for (const ManifestNames& row : manifest->names) LLMC_TRY(repairer.names(path, *manifest, row));
+    return {};
+  };
+  if (manifest.ok() && manifest->parity <= 0 && !fs::exists(parity_path(path / manifest->shards[0].file), error)) return repair_names();
   std::vector<fs::path> shards;
   if (manifest.ok()) {
     for (const ManifestShard& row : manifest->shards) shards.push_back(path / row.file);
@@ -117,7 +142,7 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
       return row && matches(shards[i], row->sha256);
     }));
   }
-  return {};
+  return repair_names();
 }
 
 }  // namespace
@@ -138,7 +163,11 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
   }
   bool any = has_parity;
   if (set) {
-    for (const auto& item : fs::directory_iterator(path, error)) any |= item.path().extension() == ".parity";
+    const auto manifest = Manifest::load(path / manifest_name);
+    any |= manifest.ok() && !manifest->names.empty();
+    for (const auto& item : fs::directory_iterator(path, error)) {
+      any |= item.path().extension() == ".parity" || is_names_name(item.path().filename());
+    }
     if (error) return errno_status(error.value(), path);
   }
   if (!any) {

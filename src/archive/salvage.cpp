@@ -10,6 +10,7 @@
 #include "archive/format.h"
 #include "archive/manifest.h"
 #include "archive/scan_window.h"
+#include "plan/plan.h"
 
 namespace llmc {
 namespace {

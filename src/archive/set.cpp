@@ -36,8 +36,12 @@ Result<bool> make_folder(const fs::path& path) {
 }
 
 // In the work folder, beside the plan: what decides the set's files and is not in the plan.
-std::string settings_text(const std::optional<VerifiedSample>& verified, double parity) {
+std::string settings_text(const std::optional<VerifiedSample>& verified, double parity, const std::optional<AppendTo>& append) {
   nlohmann::ordered_json j = {{"verify", verified ? verified->rate : 0}, {"parity", parity}};
+  if (append) {
+    j["append"] = append->first_shard;
+    j["content"] = to_hex(append->content);
+  }
   return j.dump() + "\n";
 }
 
@@ -85,8 +89,16 @@ Result<SetSettings> SetWriter::saved_settings(const fs::path& output) {
   LLMC_ASSIGN(const Bytes bytes, read_file(path, 4096));
   const auto j = nlohmann::json::parse(bytes.begin(), bytes.end(), nullptr, false);
   const auto rate = [&](const char* key) { return j.is_object() && j.contains(key) && j[key].is_number() ? j[key].get<double>() : -1; };
-  const SetSettings settings{rate("verify"), rate("parity")};
-  if (settings.verify >= 0 && settings.parity >= 0) return settings;
+  SetSettings settings{rate("verify"), rate("parity"), {}};
+  bool good = settings.verify >= 0 && settings.parity >= 0;
+  if (good && j.contains("append")) {
+    AppendTo to;
+    good = j["append"].is_number_unsigned() && j["append"].get<uint64_t>() <= max_shards && j.contains("content") &&
+           j["content"].is_string() && from_hex(j["content"].get<std::string>(), to.content);
+    if (good) to.first_shard = j["append"].get<uint32_t>();
+    settings.append = to;
+  }
+  if (good) return settings;
   return Status(Code::corrupt, shown(path) + ": is not what an unfinished set has there");
 }
 
@@ -95,6 +107,7 @@ Result<std::unique_ptr<SetWriter>> SetWriter::open(const fs::path& output, Plan 
   set->verified_ = options.verified;
   set->parity_ = options.parity;
   set->companions_ = options.companions;
+  set->append_ = options.append;
   if (set->paths_.out.empty()) return Status(Code::usage, "the output needs a name");
   if (set->paths_.single && plan.shards().size() != 1) {
     return Status(Code::usage, shown(output) + ": one .h5 file holds one shard, the plan has " +
@@ -152,7 +165,7 @@ Status SetWriter::look_for_finished(const SetOptions& options) {
     if (block.ok()) found = block->plan;
   } else {
     auto manifest = Manifest::load(paths_.manifest);
-    if (manifest.ok()) found = manifest->plan;
+    if (manifest.ok()) found = manifest->parts.front().plan;
   }
   finished_ = found == plan_->digest();
   const fs::path parity = parity_path(paths_.single ? paths_.out : paths_.manifest);
@@ -180,7 +193,8 @@ Status SetWriter::remove_old() {
     std::error_code error;
     std::vector<fs::path> old;
     for (const auto& item : fs::directory_iterator(paths_.out, error)) {
-      if (is_shard_name(item.path().filename())) old.push_back(item.path());
+      const std::string name = item.path().filename();
+      if (is_shard_name(name) || is_names_name(name)) old.push_back(item.path());
     }
     if (error) return errno_status(error.value(), paths_.out);
     for (const fs::path& path : old) LLMC_TRY(remove_file(path));
@@ -200,7 +214,7 @@ Status SetWriter::check_no_strangers(bool replacing) const {
   const bool unfinished = fs::exists(paths_.plan, error);
   const auto ours = [&](const fs::path& path) {
     const std::string name = path.filename();
-    if (name == ".work" || is_companion_path(path)) return true;
+    if (name == ".work" || is_companion_path(path) || (replacing && is_names_name(name))) return true;
     if (is_shard_name(name)) {
       if (name.ends_with(".parity") || (replacing && manifest.ok())) return true;
       const auto block = ShardFile::read_block(path);
@@ -222,22 +236,33 @@ Status SetWriter::check_no_strangers(bool replacing) const {
 
 Status SetWriter::prepare(const SetOptions& options) {
   LLMC_TRY(prepare_folders(options));
+  if (append_) return prepare_append(options);
   if (options.mode == SetMode::replace) {
     LLMC_TRY(check_no_strangers(true));
     LLMC_TRY(remove_old());
   } else {
     LLMC_TRY(look_for_finished(options));
   }
-  if (finished_) return remove_work();  // a kill right after the commit leaves one
+  if (finished_) {
+    // A kill right after the commit leaves a work folder; what an append has there stays.
+    const auto left = saved_settings(paths_.out);
+    if (!left.ok() || !left->append) return remove_work();
+    lock_.release();
+    return {};
+  }
+  return begin(options);
+}
 
+// Goes on with what the work folder holds, or begins.
+Status SetWriter::begin(const SetOptions& options) {
   auto saved = Plan::load(paths_.plan);
   if (saved.ok()) {
     resumed_ = true;
     LLMC_TRY(plan_->check_same_as(*saved));
     LLMC_TRY(check_settings());
   } else if (saved.status().code() == Code::missing) {
-    if (options.mode != SetMode::replace) LLMC_TRY(check_no_strangers(false));
-    LLMC_TRY(write_file_atomic(paths_.settings, as_bytes(settings_text(verified_, parity_))));
+    if (options.mode != SetMode::replace && !append_) LLMC_TRY(check_no_strangers(false));
+    LLMC_TRY(write_file_atomic(paths_.settings, as_bytes(settings_text(verified_, parity_, append_))));
     LLMC_TRY(plan_->save(paths_.plan));
   } else {
     return saved.status();
@@ -256,7 +281,7 @@ Status SetWriter::check_settings() const {
   if (!saved.ok()) {
     return {Code::failure, shown(paths_.work) + ": the interrupted run has no settings file; --force starts anew"};
   }
-  if (as_text(*saved) == settings_text(verified_, parity_)) return {};
+  if (as_text(*saved) == settings_text(verified_, parity_, append_)) return {};
   std::string was(as_text(*saved));
   while (!was.empty() && was.back() == '\n') was.pop_back();
   return {Code::failure, shown(paths_.out) + ": was begun with other settings (" + printable(was) +
@@ -277,10 +302,10 @@ Status SetWriter::adopt_shards() {
   }
   if (paths_.single) return {};
   for (uint32_t s = 0; s < count; ++s) {
-    auto block = ShardFile::read_block(paths_.shard(s));
+    auto block = ShardFile::read_block(shard_path(s));
     if (!block.ok() && block.status().code() == Code::missing) continue;
     if (!block.ok() || block->plan != plan_->digest() || block->shard != s) {
-      log::warn("{}: not usable, it is made again ({})", shown(paths_.shard(s)),
+      log::warn("{}: not usable, it is made again ({})", shown(shard_path(s)),
                 block.ok() ? "of another archive" : block.status().message());
       continue;
     }
@@ -391,11 +416,11 @@ Status SetWriter::commit(uint32_t shard) {
   // First the parity, since the shard's own rename commits it.
   if (parity_ > 0) {
     ParityFileFacts facts;
-    LLMC_TRY(place_parity(temporary, paths_.shard(shard), &facts));
+    LLMC_TRY(place_parity(temporary, shard_path(shard), &facts));
     parities_[shard] = facts;
   }
-  LLMC_TRY(rename_durable(temporary, paths_.shard(shard)));
-  if (parity_ == 0) LLMC_TRY(remove_file(parity_path(paths_.shard(shard))));  // of what stood there before
+  LLMC_TRY(rename_durable(temporary, shard_path(shard)));
+  if (parity_ == 0) LLMC_TRY(remove_file(parity_path(shard_path(shard))));  // of what stood there before
   committed_[shard] = true;
   seeds_[shard] = contents.seed;
   file_digests_[shard] = written->file;
@@ -414,18 +439,6 @@ Status SetWriter::place_parity(const fs::path& made, const fs::path& file, Parit
   LLMC_TRY(rename_durable(temporary, parity_path(file)));
   *facts = *written;
   return {};
-}
-
-Result<Digest> SetWriter::hash_file(const File& file, uint64_t bytes) const {
-  Sha256 hash;
-  Bytes buffer(1u << 20);
-  for (uint64_t at = 0; at < bytes;) {
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
-    LLMC_TRY(file.read_at(at, part));
-    hash.update(part);
-    at += part.size();
-  }
-  return hash.finish();
 }
 
 Result<SetSummary> SetWriter::finish() {
@@ -459,118 +472,8 @@ Result<SetSummary> SetWriter::finish() {
   return summary;
 }
 
-// Reads back what it commits: user blocks and indexes of all shards.
-Result<SetSummary> SetWriter::commit_set() {
-  Manifest m;
-  m.plan = plan_->digest();
-  m.model = plan_->options().model;
-  m.model_name = plan_->options().model_name;
-  m.parameters = plan_->options().parameters;
-  m.chunk_bytes = plan_->options().chunk_bytes;
-  m.shard_bytes = plan_->options().shard_bytes;
-  m.entries = plan_->entries().size();
-  m.text_bytes = plan_->text_size();
-  m.verified = verified_;
-  m.parity = parity_;
-  m.chunks = plan_->chunks();
-  ContentDigest content;
-  SetSummary summary;
-  for (uint32_t s = 0; s < committed_.size(); ++s) {
-    LLMC_ASSIGN(const ShardFile file, ShardFile::open(paths_.shard(s)));
-    if (file.block().plan != m.plan || file.block().shard != s) {
-      return Status(Code::corrupt, shown(paths_.shard(s)) + ": not the shard that was written");
-    }
-    ManifestShard row;
-    row.file = shard_name(s);
-    row.bytes = file.block().file_bytes;
-    row.user_block = file.block_digest();
-    row.text_bytes = file.block().text_bytes;
-    row.entries = file.index().entries.size();
-    row.chunks = file.block().chunks;
-    if (!paths_.single) {
-      if (!file_digests_[s]) {
-        LLMC_ASSIGN(file_digests_[s], hash_file(file.file(), row.bytes));
-      }
-      row.sha256 = *file_digests_[s];
-    }
-    if (parity_ > 0) {
-      if (!parities_[s]) {
-        ParityFileFacts facts;
-        LLMC_TRY(place_parity(paths_.shard(s), paths_.shard(s), &facts));
-        parities_[s] = facts;
-      }
-      row.parity_bytes = parities_[s]->bytes;
-      row.parity = parities_[s]->sha256;
-      summary.parity_bytes += row.parity_bytes;
-    }
-    for (const IndexEntry& e : file.index().entries) content.add(e);
-    for (const IndexChunk& c : file.index().chunks) {
-      m.tokens += c.tokens;
-      m.coded_bytes += c.frame_size;
-    }
-    summary.file_bytes += row.bytes;
-    m.shards.push_back(std::move(row));
-  }
-  m.content = content.finish();
-  summary.shards = m.shards.size();
-  summary.chunks = m.chunks;
-  summary.tokens = m.tokens;
-  summary.text_bytes = m.text_bytes;
-  summary.coded_bytes = m.coded_bytes;
-  summary.content = m.content;
-  summary.file_bytes += summary.parity_bytes;
-  if (paths_.single) return summary;
-
-  if (companions_) {
-    LLMC_ASSIGN(const std::vector<Companion> companions, companions_(*plan_, summary.file_bytes));
-    LLMC_ASSIGN(m.companions, write_companions(paths_.out, companions));
-    for (const ManifestCompanion& c : m.companions) summary.companion_bytes += c.bytes;
-  }
-  const std::string text = m.serialize();
-  // What a reader would refuse must not be committed.
-  if (auto parsed = Manifest::parse(as_bytes(text), shown(paths_.manifest)); !parsed.ok()) return parsed.status();
-  const fs::path temporary = paths_.work / (std::string(manifest_name) + ".tmp");
-  LLMC_ASSIGN(File file, File::create(temporary));
-  LLMC_TRY(file.write(as_bytes(text)));
-  LLMC_TRY(file.sync());
-  LLMC_TRY(file.close());
-  if (parity_ > 0) {
-    ParityFileFacts facts;
-    LLMC_TRY(place_parity(temporary, paths_.manifest, &facts));
-    summary.parity_bytes += facts.bytes;
-    summary.file_bytes += facts.bytes;
-  }
-  LLMC_TRY(fault_point("archive.manifest"));
-  LLMC_TRY(rename_durable(temporary, paths_.manifest));
-  summary.file_bytes += text.size();
-  return summary;
-}
-
-Result<SetSummary> SetWriter::summarize() const {
-  LLMC_ASSIGN(ArchiveReader reader, ArchiveReader::open(paths_.out));
-  SetSummary summary;
-  summary.shards = reader.shards().size();
-  summary.chunks = reader.chunks();
-  summary.text_bytes = reader.text_bytes();
-  for (const auto& shard : reader.shards()) summary.file_bytes += shard.file_bytes;
-  if (const Manifest* manifest = reader.manifest()) {
-    summary.tokens = manifest->tokens;
-    summary.coded_bytes = manifest->coded_bytes;
-    summary.content = manifest->content;
-    std::error_code error;
-    summary.file_bytes += fs::file_size(paths_.manifest, error);
-    return summary;
-  }
-  LLMC_ASSIGN(const auto shard, reader.shard(0));
-  for (const IndexChunk& c : shard->index().chunks) {
-    summary.tokens += c.tokens;
-    summary.coded_bytes += c.frame_size;
-  }
-  LLMC_ASSIGN(summary.content, reader.content_digest());
-  return summary;
-}
-
-Status SetWriter::remove_work() {
+// All but the lock.
+Status SetWriter::clear_work() {
   spool_.reset();
   std::error_code error;
   std::vector<fs::path> old;
@@ -579,7 +482,13 @@ Status SetWriter::remove_work() {
   }
   if (error) return errno_status(error.value(), paths_.work);
   for (const fs::path& path : old) LLMC_TRY(remove_file(path));
+  return {};
+}
+
+Status SetWriter::remove_work() {
+  LLMC_TRY(clear_work());
   lock_.release();
+  std::error_code error;
   fs::remove(paths_.work, error);  // may have become another process's by now
   return {};
 }

@@ -6,6 +6,9 @@
 // .work/. The work folder holds the lock, the plan, the spool and the shard that is being written.
 // Order of writes, and what a reader sees after a kill in each moment: docs/FORMAT.md.
 //
+// With SetOptions::append a finished set gets a part more: the plan's shards as a set of their own would have them, under the
+// next numbers. The files of the parts before are never written again; the new manifest commits.
+//
 // One thread. The bytes of the result do not depend on the order of calls.
 #pragma once
 
@@ -38,8 +41,18 @@ enum class SetMode {
   replace,  // starts anew, whatever archive stands there; refuses, untouched, a folder that holds anything else
 };
 
+// What is appended to: the set as the caller has seen it.
+struct AppendTo {
+  uint32_t first_shard = 0;  // the number of its shards
+  Digest content{};
+  bool operator==(const AppendTo&) const = default;
+};
+
 struct SetOptions {
   SetMode mode = SetMode::create;
+  // Then create goes on with an interrupted append of the same plan, resume takes a finished one as success, and replace
+  // gives an interrupted one up. `parity` is the set's.
+  std::optional<AppendTo> append;
   bool break_lock = false;
   std::optional<VerifiedSample> verified;  // for the manifest
   double parity = 0;                       // rate of the parity files (parity.h); 0: none
@@ -50,9 +63,11 @@ struct SetOptions {
 // What decides a set beside its plan; kept with the plan while the set is made.
 struct SetSettings {
   double verify = 0, parity = 0;  // rates
+  std::optional<AppendTo> append;
   bool operator==(const SetSettings&) const = default;
 };
 
+// Of what this job has made: with append, of its part.
 struct SetSummary {
   uint64_t shards = 0, chunks = 0, tokens = 0;
   uint64_t text_bytes = 0;
@@ -60,7 +75,7 @@ struct SetSummary {
   uint64_t file_bytes = 0;   // shard files, manifest and parity
   uint64_t parity_bytes = 0;
   uint64_t companion_bytes = 0;  // not in file_bytes
-  Digest content{};
+  Digest content{};  // of the set
 };
 
 class SetWriter {
@@ -120,7 +135,12 @@ class SetWriter {
 
  private:
   explicit SetWriter(const std::filesystem::path& output) : paths_(output) {}
+  std::filesystem::path shard_path(uint32_t shard) const { return paths_.shard(first_shard_ + shard); }
   Status prepare(const SetOptions& options);
+  Status prepare_append(const SetOptions& options);
+  Status give_up_append(const Plan& saved);
+  Status clear_work();
+  Status begin(const SetOptions& options);
   Status prepare_folders(const SetOptions& options);
   Status look_for_finished(const SetOptions& options);
   Status remove_old();
@@ -133,7 +153,6 @@ class SetWriter {
   Result<SetSummary> summarize() const;
   Status check_settings() const;
   Status place_parity(const std::filesystem::path& made, const std::filesystem::path& file, ParityFileFacts* facts);
-  Result<Digest> hash_file(const File& file, uint64_t bytes) const;
   Status remove_work();
   void undo_folders();
 
@@ -149,6 +168,9 @@ class SetWriter {
   std::optional<VerifiedSample> verified_;
   double parity_ = 0;
   MakeCompanions companions_;
+  std::optional<AppendTo> append_;
+  std::optional<Manifest> base_;  // of the set that is appended to
+  uint32_t first_shard_ = 0;
   bool finished_ = false;
   bool resumed_ = false;
   bool made_out_ = false;

@@ -6,6 +6,7 @@
 #include "archive/format.h"
 #include "archive/parity.h"
 #include "archive/reader.h"
+#include "archive/set_names.h"
 #include "archive/shard_file.h"
 
 namespace llmc {
@@ -108,15 +109,18 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
     found(strip(block.status()));
     return {};
   }
-  if (expected && (block_digest != expected->user_block || block->plan != manifest->plan || block->shard != number)) {
+  if (expected && (block_digest != expected->user_block || block->plan != manifest->part_of(number).plan ||
+                   block->shard != expected->number)) {
     found("not the shard that the manifest speaks of: it is shard " + std::to_string(block->shard) +
           " of another archive, or another version of it");
     return {};
   }
+  // In an appended set the block has the number in its part.
+  const uint32_t shown = expected ? number : block->shard;
   auto shard = ShardFile::open(path);
   if (!shard.ok()) {
     if (shard.status().code() != Code::corrupt) return shard.status();
-    found(strip(shard.status())).shard = block->shard;
+    found(strip(shard.status())).shard = shown;
     return {};
   }
   if (expected && (shard->index().entries.size() != expected->entries ||
@@ -131,7 +135,7 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
       ++damaged;
       uint64_t depending = 0;
       Finding& finding = found(strip(dictionary.status()));
-      finding.shard = block->shard;
+      finding.shard = shown;
       size_t named = 0;
       for (uint32_t c = 0; c < shard->block().chunks; ++c) {
         if (shard->index().chunks[c].codec != Codec::primed) continue;
@@ -159,7 +163,7 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
     const std::string prefix = "shard " + std::to_string(block->shard) + " chunk " + std::to_string(c) + ": ";
     if (message.rfind(prefix, 0) == 0) message = message.substr(prefix.size());
     Finding& finding = found(message);
-    finding.shard = block->shard;
+    finding.shard = shown;
     finding.chunk = c;
     const uint64_t begin = uint64_t{c} * block->chunk_bytes;
     name_entries(shard->index(), begin, begin + block->chunk_size(c), &finding);
@@ -167,7 +171,7 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
   if (damaged == 0 && (body != block->body || !whole_matches)) {
     found("bytes outside of the frames and the index have changed (SHA-256): llmc-batch reads all of it, HDF5 tools "
           "may not")
-        .shard = block->shard;
+        .shard = shown;
   }
   return {};
 }
@@ -204,6 +208,110 @@ void verify_parity(const fs::path& file, bool damaged, const ManifestShard* expe
   ++(state->possible() ? report->repairable : report->beyond_repair);
   found(file, (state->possible() ? "can be repaired: " : "cannot be repaired: ") + state->describe());
 }
+
+// Of all shards, which are sound, and of the indexes of names beside them.
+class Joined {
+ public:
+  Joined(const fs::path& path, ArchiveReader& reader, VerifyReport* report) : path_(path), reader_(reader), report_(report) {}
+
+  Status check_parts() {
+    const Manifest& manifest = *reader_.manifest();
+    uint64_t entries = 0, tokens = 0, coded = 0;
+    for (size_t p = 0; p < reader_.parts(); ++p) {
+      const auto [first, end] = reader_.part_shards(p);
+      ContentDigest content;
+      uint64_t entries_here = 0, last_end = 0, last_size = 0;
+      std::string last;
+      for (uint32_t s = first; s < end; ++s) {
+        LLMC_ASSIGN(const auto shard, reader_.shard(s));
+        for (size_t i = 0; i < shard->index().entries.size(); ++i) {
+          const IndexEntry& e = shard->index().entries[i];
+          const bool goes_on = e.offset > 0;
+          const bool joins = goes_on ? e.entry.name == last && e.offset == last_end && e.entry.size == last_size
+                                     : last_end == last_size && (entries_here == 0 || e.entry.name > last);
+          if (!joins) found("'" + printable(e.entry.name) + "' does not go on where the shard before ended", s);
+          last = e.entry.name;
+          last_end = e.offset + e.size;
+          last_size = e.entry.size;
+          if (!goes_on) {
+            ++entries_here;
+            if (s < named_end()) shards_sum_.add({last, s, static_cast<uint32_t>(i)});
+          }
+          content.add(e);
+        }
+        for (const IndexChunk& c : shard->index().chunks) {
+          tokens += c.tokens;
+          coded += c.frame_size;
+        }
+      }
+      if (last_end != last_size) found("'" + printable(last) + "' has no end", end - 1);
+      if (entries_here != manifest.parts[p].entries || content.finish() != manifest.parts[p].content) {
+        found("the shards do not hold what the manifest says", end - 1);
+      }
+      entries += entries_here;
+    }
+    if (entries != manifest.entries || tokens != manifest.tokens || coded != manifest.coded_bytes) {
+      found("the shards do not hold what the manifest says", static_cast<uint32_t>(manifest.shards.size() - 1));
+    }
+    return {};
+  }
+
+  // They hold each name of their shards once; a name that two parts have is told here too.
+  Status check_names(const StopRequest& stop) {
+    const std::vector<ManifestNames>& rows = reader_.manifest()->names;
+    std::vector<NameIndex> indexes;
+    indexes.reserve(rows.size());
+    for (const ManifestNames& row : rows) {
+      auto index = NameIndex::open(path_ / names_name(row.first, row.end), row.first, row.end - row.first);
+      if (!index.ok()) return wrong(index.status());
+      indexes.push_back(std::move(*index));
+    }
+    std::vector<NameIndexStream> streams;
+    for (NameIndex& index : indexes) streams.emplace_back(index);
+    std::vector<NameStream*> all;
+    for (NameIndexStream& stream : streams) all.push_back(&stream);
+    MergedNames names(std::move(all));
+    NamesSum sum;
+    std::string last;
+    for (uint64_t n = 0;; ++n) {
+      if (n % 65536 == 0 && asked(stop)) {
+        report_->stopped = true;
+        return {};
+      }
+      const auto place = names.next();
+      if (!place.ok()) return wrong(place.status());
+      if (!*place) break;
+      if ((*place)->name == last) found("'" + printable(last) + "' is there twice", (*place)->shard);
+      last = (*place)->name;
+      sum.add(**place);
+    }
+    if (!(sum == shards_sum_)) return wrong({Code::corrupt, printable(path_.native()) + ": the indexes of names do not hold the names of the shards"});
+    return {};
+  }
+
+ private:
+  uint32_t named_end() const { return reader_.manifest()->names.empty() ? 0 : reader_.manifest()->names.back().end; }
+  void found(const std::string& message, uint32_t shard) {
+    Finding finding;
+    finding.file = reader_.shards()[shard].path;
+    finding.shard = shard;
+    finding.message = message;
+    report_->findings.push_back(std::move(finding));
+  }
+  Status wrong(const Status& status) {
+    if (status.code() != Code::corrupt) return status;
+    Finding finding;
+    finding.file = path_;
+    finding.message = status.message() + "; names are found without it, more slowly";
+    report_->findings.push_back(std::move(finding));
+    return {};
+  }
+
+  const fs::path& path_;
+  ArchiveReader& reader_;
+  VerifyReport* report_;
+  NamesSum shards_sum_;
+};
 
 }  // namespace
 
@@ -244,44 +352,23 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
       report.findings.push_back(std::move(finding));
     }
   }
+  if (manifest && !report.stopped) {
+    for (const ManifestNames& row : manifest->names) {
+      LLMC_ASSIGN(const std::optional<std::string> wrong, check_names(path, row));
+      if (!wrong) continue;
+      Finding finding;
+      finding.file = path / names_name(row.first, row.end);
+      finding.message = "this index of names is missing or damaged: names are found without it, more slowly; 'repair' makes it anew";
+      report.findings.push_back(std::move(finding));
+      ++report.repairable;
+    }
+  }
   if (!manifest || !report.sound()) return report;
 
   // All shards are what the manifest says; now whether they belong together.
-  auto found = [&](const std::string& message, uint32_t shard) {
-    Finding finding;
-    finding.file = reader.shards()[shard].path;
-    finding.shard = shard;
-    finding.message = message;
-    report.findings.push_back(std::move(finding));
-  };
-  ContentDigest content;
-  uint64_t entries = 0, tokens = 0, coded = 0;
-  std::string last;
-  uint64_t last_end = 0, last_size = 0;
-  for (uint32_t s = 0; s < reader.shards().size(); ++s) {
-    LLMC_ASSIGN(const auto shard, reader.shard(s));
-    for (const IndexEntry& e : shard->index().entries) {
-      const bool goes_on = e.offset > 0;
-      const bool joins = goes_on ? e.entry.name == last && e.offset == last_end && e.entry.size == last_size
-                                 : last_end == last_size && (entries == 0 || e.entry.name > last);
-      if (!joins) found("'" + printable(e.entry.name) + "' does not go on where the shard before ended", s);
-      last = e.entry.name;
-      last_end = e.offset + e.size;
-      last_size = e.entry.size;
-      if (!goes_on) ++entries;
-      content.add(e);
-    }
-    for (const IndexChunk& c : shard->index().chunks) {
-      tokens += c.tokens;
-      coded += c.frame_size;
-    }
-  }
-  const auto end = static_cast<uint32_t>(reader.shards().size() - 1);
-  if (last_end != last_size) found("'" + printable(last) + "' has no end", end);
-  if (entries != manifest->entries || tokens != manifest->tokens || coded != manifest->coded_bytes ||
-      content.finish() != manifest->content) {
-    found("the shards do not hold what the manifest says", end);
-  }
+  Joined joined(path, reader, &report);
+  LLMC_TRY(joined.check_parts());
+  if (!manifest->names.empty()) LLMC_TRY(joined.check_names(stop));
   return report;
 }
 

@@ -16,6 +16,7 @@ const std::vector<std::string>& fault_names() {
       "archive.before_user_block",
       "archive.frames_written",
       "archive.manifest",
+      "archive.names",
       "archive.parity",
       "archive.shard_closed",
       "corpus.read",

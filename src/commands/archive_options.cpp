@@ -70,6 +70,19 @@ void add_input_options(OptionSet& set) {
       ("exclude", po::value<Words>()->composing()->value_name("GLOB"), "leave out names that match, and all below them");
 }
 
+Result<ScanOptions> read_input_options(const OptionSet& set) {
+  ScanOptions scan;
+  const std::string rule = set.get<std::string>("documents");
+  if (rule == "files") scan.rule = DocumentRule::files;
+  else if (rule == "lines") scan.rule = DocumentRule::lines;
+  else if (rule == "records") scan.rule = DocumentRule::records;
+  else return Status(Code::usage, "--documents is files, lines or records, not '" + rule + "'");
+  scan.unpack = set.get<bool>("unpack");
+  if (set.given("include")) scan.include = set.get<Words>("include");
+  if (set.given("exclude")) scan.exclude = set.get<Words>("exclude");
+  return scan;
+}
+
 Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::string& output) {
   ArchiveOptions o;
   LLMC_ASSIGN(o.parameters.codec, codec_from_name(set.get<std::string>("codec")));
@@ -91,14 +104,7 @@ Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::str
   }
   o.window = set.get<int>("window");
   o.carry = set.get<int>("carry");
-  const std::string rule = set.get<std::string>("documents");
-  if (rule == "files") o.scan.rule = DocumentRule::files;
-  else if (rule == "lines") o.scan.rule = DocumentRule::lines;
-  else if (rule == "records") o.scan.rule = DocumentRule::records;
-  else return Status(Code::usage, "--documents is files, lines or records, not '" + rule + "'");
-  o.scan.unpack = set.get<bool>("unpack");
-  if (set.given("include")) o.scan.include = set.get<Words>("include");
-  if (set.given("exclude")) o.scan.exclude = set.get<Words>("exclude");
+  LLMC_ASSIGN(o.scan, read_input_options(set));
   for (const char* name : {"model", "engine", "window", "carry"}) {
     if (!needs_model(o.parameters.codec) && set.given(name)) {
       return Status(Code::usage, std::string("--codec ") + codec_name(o.parameters.codec) + " uses no model: --" + name +
@@ -126,13 +132,19 @@ uint64_t auto_shard_bytes(uint64_t text_bytes) {
   return bytes;
 }
 
-Result<Plan> make_plan(const Words& inputs, ArchiveOptions& o, size_t* problems) {
-  Result<ScanOutcome> scan = scan_inputs(inputs, o.scan);
+Result<ScanOutcome> scan_and_tell(const Words& inputs, const ScanOptions& options) {
+  Result<ScanOutcome> scan = scan_inputs(inputs, options);
   // Missing is the archive's exit code, not an input's.
   if (!scan.ok() && scan.status().code() == Code::missing) return Status(Code::failure, scan.status().message());
   LLMC_TRY(scan.status());
   for (const std::string& warning : scan->warnings) log::warn("{}", warning);
   for (const std::string& problem : scan->problems) log::error("{}", problem);
+  return scan;
+}
+
+Result<Plan> make_plan(const Words& inputs, ArchiveOptions& o, size_t* problems) {
+  Result<ScanOutcome> scan = scan_and_tell(inputs, o.scan);
+  LLMC_TRY(scan.status());
   *problems = scan->problems.size();
   if (o.auto_shard) o.plan.shard_bytes = std::max<uint64_t>(auto_shard_bytes(scan->text_size), o.plan.chunk_bytes);
   return Plan::make(std::move(scan->entries), o.plan);

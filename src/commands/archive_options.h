@@ -26,6 +26,9 @@ void add_input_options(OptionSet& set);
 // The options of both; `output`: a name in .h5 makes one shard. Code::usage.
 Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::string& output);
 
+// Those of add_input_options alone.
+Result<ScanOptions> read_input_options(const OptionSet& set);
+
 // Opens the model where the codec needs one (null otherwise) and writes into options->plan what it decides:
 // nothing is left to a default of a later version.
 Result<std::shared_ptr<const Model>> complete_plan_options(const std::string& model_path, ArchiveOptions* options);
@@ -33,6 +36,8 @@ Result<std::shared_ptr<const Model>> complete_plan_options(const std::string& mo
 // The shard size that `--shard auto` takes: 256 MiB, doubled up to 4 GiB while that makes more than a thousand shards.
 uint64_t auto_shard_bytes(uint64_t text_bytes);
 
+// What is there; the user has been told the warnings and which inputs could not be read.
+Result<ScanOutcome> scan_and_tell(const Words& inputs, const ScanOptions& options);
 // Scan and plan. *problems: inputs that could not be read; they and the warnings have been told the user.
 Result<Plan> make_plan(const Words& inputs, ArchiveOptions& options, size_t* problems);
 

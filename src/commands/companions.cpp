@@ -11,8 +11,6 @@
 namespace llmc {
 namespace {
 
-constexpr const char* model_file = "decoder/model.safetensors";
-
 // First words: see is_companion_path().
 constexpr const char* readme = R"(This folder is an archive made by llmc-batch {version}.
 
@@ -44,11 +42,11 @@ The model
 All in decoder/ but the model is under the Apache License 2.0 (decoder/LICENSE).
 )";
 
-std::string about_model(const Plan& plan, const Model* model, const std::string& left_out) {
+std::string about_model(const SetFacts& facts, const Model* model, const std::string& left_out) {
   if (!model) return "None was used: all text is stored or compressed with zstd.";
-  std::string text = fmt::format("{}, SHA-256 {},\n  licence: {}.\n  ", printable(model->name()), to_hex(plan.options().model),
+  std::string text = fmt::format("{}, SHA-256 {},\n  licence: {}.\n  ", printable(model->name()), to_hex(facts.model),
                                  printable(model->license()));
-  if (left_out.empty()) return text + fmt::format("It is {}.", model_file);
+  if (left_out.empty()) return text + fmt::format("It is {}.", model_companion);
   return text + fmt::format("It is not here, because {}. Keep a copy: WITHOUT THIS VERY FILE THE TEXT IS LOST.", left_out);
 }
 
@@ -65,24 +63,24 @@ bool license_allows_copies(const std::string& license) {
 }
 
 MakeCompanions make_companions(std::shared_ptr<const Model> model, ModelCopy copy) {
-  return [model, copy](const Plan& plan, uint64_t set_bytes) -> Result<std::vector<Companion>> {
+  return [model, copy](const SetFacts& facts) -> Result<std::vector<Companion>> {
     std::string left_out;
-    if (model && copy == ModelCopy::when_small) {
+    if (model && copy == ModelCopy::when_small && !facts.copied_model) {
       if (!license_allows_copies(model->license())) {
         left_out = "its licence is not one that is known to allow that";
-      } else if (model->bytes().size() > set_bytes) {
+      } else if (model->bytes().size() > facts.set_bytes) {
         left_out = fmt::format("with {} bytes it is larger than the archive", model->bytes().size());
       }
     }
     auto text = std::make_shared<std::string>(fmt::format(
-        readme, fmt::arg("version", LLMC_VERSION), fmt::arg("entries", plan.entries().size()),
-        fmt::arg("text", plan.text_size()),
-        fmt::arg("shards", plan.shards().size() == 1 ? "one shard" : fmt::format("{} shards", plan.shards().size())),
+        readme, fmt::arg("version", LLMC_VERSION), fmt::arg("entries", facts.entries),
+        fmt::arg("text", facts.text_bytes),
+        fmt::arg("shards", facts.shards == 1 ? "one shard" : fmt::format("{} shards", facts.shards)),
         fmt::arg("slow", "about 1 KB of text a second with the smallest model"),
-        fmt::arg("model", about_model(plan, model.get(), left_out))));
+        fmt::arg("model", about_model(facts, model.get(), left_out))));
     std::vector<Companion> out;
     for (const CarriedFile& file : carried_files()) out.push_back({std::string("decoder/") + file.name, file.bytes, nullptr});
-    if (model && left_out.empty()) out.push_back({model_file, model->bytes(), model});
+    if (model && left_out.empty()) out.push_back({model_companion, model->bytes(), model});
     out.push_back({"README.txt", as_bytes(*text), text});
     return out;
   };

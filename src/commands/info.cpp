@@ -153,6 +153,7 @@ Status run_info(Context& context, const Words& words) {
     entries = manifest->entries;
     coded = manifest->coded_bytes;
     tokens = manifest->tokens;
+    for (const ManifestNames& names : manifest->names) file_bytes += names.bytes;
     content = manifest->content;
   } else {
     LLMC_ASSIGN(content, archive.content_digest());
@@ -163,6 +164,7 @@ Status run_info(Context& context, const Words& words) {
                       {"archive_bytes", file_bytes}, {"frame_bytes", coded}, {"tokens", tokens},
                       {"chunks", archive.chunks()}, {"chunk_bytes", archive.chunk_bytes()},
                       {"codec", codec_name(parameters.codec)}, {"content_sha256", to_hex(content)}};
+  if (archive.parts() > 1) out["parts"] = archive.parts();
   if (look) out["chunks_by_codec"] = codecs;
   if (archive.text_bytes()) out["bits_per_byte"] = 8.0 * file_bytes / archive.text_bytes();
   if (modelled) {

@@ -21,6 +21,7 @@ constexpr Verb verbs[] = {
     {"compress", "code files, trees or standard input into an archive", run_compress},
     {"run", "compress what a job file describes, and check it", run_job_file},
     {"plan", "save what an archive will consist of, for many jobs to work on", run_plan},
+    {"append", "add new documents to a finished set, as new shards", run_append},
     {"merge", "make one set of the parts that such jobs have made", run_merge},
     {"extract", "give back all or a selection of an archive", run_extract},
     {"list", "names, sizes and documents of an archive", run_list},

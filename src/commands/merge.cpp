@@ -105,6 +105,7 @@ Status merge(const MergeOptions& o) {
       return {Code::failure, part + ": is no part: no 'compress --plan --shards' has made it"};
     }
     LLMC_TRY(its.status());
+    if (its->append) return {Code::failure, part + ": is a set with an interrupted append; repeat that append instead"};
     if (!settings) settings = *its;
     if (*its == *settings) continue;
     return {Code::failure, part + ": was made with another --verify or --parity than " + o.parts.front()};

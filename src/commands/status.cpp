@@ -27,7 +27,7 @@ struct Committed {
 };
 
 // What the plan wants, less what stands in shards and spool.
-Result<Committed> look(const SetPaths& paths, const Plan& plan) {
+Result<Committed> look(const SetPaths& paths, const Plan& plan, uint32_t first_shard) {
   Committed p;
   p.shards = plan.shards().size();
   p.chunks = plan.chunks();
@@ -36,7 +36,7 @@ Result<Committed> look(const SetPaths& paths, const Plan& plan) {
   options.read_only = true;
   LLMC_ASSIGN(const Spool spool, Spool::open(paths.work, plan, options));
   for (uint32_t s = 0; s < plan.shards().size(); ++s) {
-    const auto block = paths.single ? Result<UserBlock>(Status(Code::missing, "")) : ShardFile::read_block(paths.shard(s));
+    const auto block = paths.single ? Result<UserBlock>(Status(Code::missing, "")) : ShardFile::read_block(paths.shard(first_shard + s));
     if (block.ok() && block->plan == plan.digest() && block->shard == s) {
       ++p.committed;
       continue;
@@ -89,13 +89,16 @@ Status run_status(Context& context, const Words& words) {
     holder_text = "somebody who has not said who";
   }
   // A finished archive may be in the way of one that is to replace it.
-  const std::string state = held ? "in work" : begun && fs::exists(paths.plan, error) ? "interrupted" : finished ? "finished" : "begun";
+  const auto settings = SetWriter::saved_settings(name);
+  const auto append = settings.ok() && finished ? settings->append : std::nullopt;
+  const std::string state = append ? (held ? "finished; an append is in work" : "finished; an append was interrupted") : held ? "in work" : begun && fs::exists(paths.plan, error) ? "interrupted" : finished ? "finished" : "begun";
   out["state"] = state;
   std::printf("%s", set.get<bool>("json") ? "" : (name + ": " + state + "\n").c_str());
   Committed p;
   const auto plan = Plan::load(paths.plan);
   if (plan.ok()) {
-    LLMC_ASSIGN(p, look(paths, *plan));
+    LLMC_ASSIGN(p, look(paths, *plan, append ? append->first_shard : 0));
+    if (append) out["append_from_shard"] = append->first_shard;
     ordered_json missing = ordered_json::array();
     for (const MissingRun& run : p.missing) missing.push_back({{"shard", run.shard}, {"first", run.first}, {"last", run.last}});
     out["shards"] = p.shards;

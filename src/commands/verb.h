@@ -36,6 +36,7 @@ Status run_repair(Context& context, const Words& words);
 Status run_job_file(Context& context, const Words& words);
 Status run_compress_job(Context& context, const Words& words);  // with the defaults of a job file
 Status run_plan(Context& context, const Words& words);
+Status run_append(Context& context, const Words& words);
 Status run_merge(Context& context, const Words& words);
 Status run_model(Context& context, const Words& words);
 Status run_selftest(Context& context, const Words& words);

@@ -143,10 +143,16 @@ Result<std::unique_ptr<ArchiveText>> ArchiveText::open(const std::filesystem::pa
   }
   if (const Manifest* manifest = text->reader_.manifest()) {
     text->documents_ = manifest->entries;
+    uint64_t before = 0;
+    for (const ManifestPart& part : manifest->parts) {
+      text->documents_before_.push_back(before);
+      before += part.entries;
+    }
   } else {
     LLMC_ASSIGN(const auto file, text->shard(0));
     text->documents_ = file->index().entries.size();
     text->first_document_ = file->index().first_entry;
+    text->documents_before_.push_back(0);
   }
   return text;
 }
@@ -251,7 +257,8 @@ Result<ArchiveDocument> ArchiveText::describe(uint32_t number, size_t entry) {
   LLMC_ASSIGN(auto file, shard(number));
   const IndexEntry& first = file->index().entries[entry];
   ArchiveDocument document;
-  document.number = file->index().first_entry + entry - first_document_;
+  const size_t part = reader_.is_set() ? reader_.manifest()->shards[number].part : 0;
+  document.number = documents_before_[part] + file->index().first_entry + entry - first_document_;
   document.begin = reader_.shards()[number].text_offset + first.shard_offset;
   document.offset = first.offset;
   document.size = reader_.is_set() ? first.entry.size : first.size;
@@ -276,9 +283,13 @@ Result<ArchiveDocument> ArchiveText::document(uint64_t number) {
     return Status(Code::usage, printable(reader_.path().native()) + ": there is no document " + std::to_string(number) +
                                    ", only " + std::to_string(documents_));
   }
-  const uint64_t wanted = number + first_document_;
+  // Shards number their entries in their part.
+  const auto after = std::upper_bound(documents_before_.begin(), documents_before_.end(), number);
+  const auto part = static_cast<size_t>(after - documents_before_.begin()) - 1;
+  const uint64_t wanted = number - documents_before_[part] + first_document_;
   // The first shard whose last entry is not before it.
-  uint32_t low = 0, high = static_cast<uint32_t>(reader_.shards().size()) - 1;
+  auto [low, high] = reader_.part_shards(part);
+  --high;
   while (low < high) {
     const uint32_t middle = low + (high - low) / 2;
     LLMC_ASSIGN(const auto file, shard(middle));

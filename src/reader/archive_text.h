@@ -94,6 +94,7 @@ class ArchiveText {
   CodecParameters parameters_;
   std::vector<uint64_t> chunks_before_;  // each shard
   uint64_t documents_ = 0;
+  std::vector<uint64_t> documents_before_;  // by part of the set
   uint64_t first_document_ = 0;  // number, in its set, of the first one here
 
   std::mutex engine_mutex_;  // of the making of these two

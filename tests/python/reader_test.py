@@ -126,6 +126,23 @@ class Documents(Case):
         self.assertEqual(documents["in/link"].target, "sub/b.txt")
         self.assertEqual((documents["in/link"].kind, documents["in/folder"].kind), ("link", "folder"))
 
+    def test_appended(self):
+        self.put("more/z.txt", text_of("law.txt", 700))
+        self.put("more/c.jsonl", b'{"a":1}\n{"b":2}\n')
+        path = self.compress("in", "appended.set", "--chunk", "512", "--shard", "1K", "--codec", "zstd")
+        run(PROGRAM, "append", "more", "-o", path, "-q", "--documents", "records", cwd=self.dir)
+        with llmc.open(path) as archive:
+            documents = archive.documents
+            names = [d.name_bytes for d in documents]
+            self.assertEqual(names[-3:], [b"more", b"more/c.jsonl", b"more/z.txt"])
+            self.assertEqual([d.number for d in documents], list(range(len(names))))
+            for name, data in [*self.files.items(), (b"more/z.txt", text_of("law.txt", 700))]:
+                self.assertEqual(documents[name].read(), data, name)
+                self.assertEqual(names[documents[name].number], name)
+                self.assertEqual(archive[documents[name].begin :][: len(data)], data)
+            self.assertEqual(bytes(documents["more/c.jsonl"].records[1]), b'{"b":2}\n')
+            self.assertNotIn("more/nobody", documents)
+
     def test_names(self):
         documents = self.archive.documents
         self.assertEqual(documents["in/sub/\udcff\n.bin"].read(), bytes(range(256)))

@@ -69,6 +69,32 @@ TEST(ReferenceDecoder, ReadsDictionaries) {
   EXPECT_TRUE(slurp(dir / "out.txt") == slurp(dir / "in/a.txt") + slurp(dir / "in/b.txt"));
 }
 
+TEST(ReferenceDecoder, ReadsAppendedSets) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  spill(dir / "in/a.txt", cut("code.txt", 300, 900));
+  spill(dir / "new/b.txt", cut("alice29.txt", 300, 1100));
+  spill(dir / "before.txt", cut("law.txt", 0, 700));
+  ASSERT_EQ(compress(dir / "in", dir / "set", "--shard 600 --chunk 300 --codec zstd").code, 0);
+  for (const char* more : {"new", "before.txt"}) {
+    const Outcome outcome = shell(product() + " append " + quoted(dir / more) + " -o " + quoted(dir / "set") + " --quiet");
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+  }
+  // The decoder that the set carries is this one.
+  for (const std::string& program : {repository("tools/reference/decode.py"), dir / "set/decoder/decode.py"}) {
+    const Outcome outcome = shell(python + " " + quoted(program) + " " + quoted(dir / "set") + " -o " + quoted(dir / "out.txt"));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("the whole archive checked"), std::string::npos) << outcome.err;
+    EXPECT_TRUE(slurp(dir / "out.txt") == slurp(dir / "in/a.txt") + slurp(dir / "new/b.txt") + slurp(dir / "before.txt"));
+  }
+  EXPECT_EQ(decode(python, dir / "set", "-o - --document before.txt").out, slurp(dir / "before.txt"));
+  EXPECT_EQ(decode(python, dir / "set", "-o - --shard 3").out,
+            shell(product() + " extract " + quoted(dir / "set") + " -o - --shard 3 --quiet").out);
+  ASSERT_EQ(decode(python, dir / "set", "--files " + quoted(dir / "python")).code, 0);
+  EXPECT_EQ(shell("diff -r " + quoted(dir / "new") + " " + quoted(dir / "python/new")).out, "");
+}
+
 // Random weights say little, and all of it must be the same.
 TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
   const std::string python = python_with(kModules);

@@ -248,40 +248,59 @@ class Archive:
         expect(data[-81:] == tail, f"{path}: the manifest was changed or is damaged")
         manifest = json.loads(data)
         expect(manifest["format"] == "llmc-batch set", f"{path}: not the manifest of a set")
-        if manifest["version"] != 1 or manifest["features"] > 1:
+        if manifest["version"] != 1 or manifest["features"] > 3:
             raise Damage(f"{path}: format {manifest['version']} with features {manifest['features']}; "
-                         "this decoder reads format 1 with feature 1")
+                         "this decoder reads format 1 with features 1 and 2")
         for number, row in enumerate(manifest["shards"]):
             expect(row["file"] == f"shard-{number:06}.h5", f"{path}: shard {number} has a wrong name")
+        if manifest["features"] < 2:
+            manifest["parts"] = [{"plan": manifest["plan"], "content": manifest["content"], "shards": len(manifest["shards"])}]
+        rows = iter(manifest["shards"])
+        for part in manifest["parts"]:
+            # Each part numbers its shards and their text from 0.
+            offset = 0
+            for number in range(part["shards"]):
+                row = next(rows, None)
+                expect(row is not None, f"{path}: the parts do not fit the shards")
+                row.update(plan=part["plan"], number=number, text_offset=offset)
+                offset += row["text_bytes"]
+        expect(next(rows, None) is None, f"{path}: the parts do not fit the shards")
         return manifest
 
     def shard(self, number):
         shard = Shard(self.paths[number], self.hdf5)
         if self.manifest:
             m, row = self.manifest, self.manifest["shards"][number]
-            expect(hashlib.sha256(shard.block).hexdigest() == row["user_block"] and shard.number == number
-                   and shard.plan.hex() == m["plan"] and shard.model.hex() == m["model"]["sha256"]
+            expect(hashlib.sha256(shard.block).hexdigest() == row["user_block"] and shard.number == row["number"]
+                   and shard.plan.hex() == row["plan"] and shard.model.hex() == m["model"]["sha256"]
                    and shard.index.parameters.hex() == m["parameters"] and shard.chunk_bytes == m["chunk_bytes"]
                    and (shard.length, shard.text_bytes, len(shard.index.pieces), shard.chunks)
                    == (row["bytes"], row["text_bytes"], row["entries"], row["chunks"])
-                   and shard.text_offset == sum(r["text_bytes"] for r in m["shards"][:number]),
+                   and shard.text_offset == row["text_offset"],
                    f"{shard.path}: not the shard that the manifest speaks of")
         return shard
 
     def check_whole(self):
         """Digests of whole files, and of what they hold."""
-        content = hashlib.sha256(b"llmc-batch content 1\n")
+        contents, content = [], None
         for number, path in enumerate(self.paths):
             shard = self.shard(number)
             shard.check_body()
             if self.manifest:
+                row = self.manifest["shards"][number]
                 # The body's digest fits and the user block's did: so does the file's, but let it be seen.
                 with open(path, "rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
                         hashlib.sha256(file.read()).hexdigest()
-                expect(digest == self.manifest["shards"][number]["sha256"], f"{path}: the file is damaged (SHA-256)")
+                expect(digest == row["sha256"], f"{path}: the file is damaged (SHA-256)")
+            if content is None or self.manifest and row["number"] == 0:
+                content = hashlib.sha256(b"llmc-batch content 1\n")
+                contents.append(content)
             for piece in shard.index.pieces:
                 content.update(piece.content())
+        contents = [c.digest() for c in contents]
+        whole = contents[0] if len(contents) == 1 else hashlib.sha256(b"llmc-batch parts 1\n" + b"".join(contents)).digest()
         if self.manifest:
-            expect(content.hexdigest() == self.manifest["content"], f"{self.path}: the content digest is wrong")
-        return content.digest()
+            expect([c.hex() for c in contents] == [p["content"] for p in self.manifest["parts"]]
+                   and whole.hex() == self.manifest["content"], f"{self.path}: the content digest is wrong")
+        return whole
