@@ -90,15 +90,16 @@ Status run_status(Context& context, const Words& words) {
   }
   // A finished archive may be in the way of one that is to replace it.
   const auto settings = SetWriter::saved_settings(name);
-  const auto append = settings.ok() && finished ? settings->append : std::nullopt;
+  const bool append = finished && settings.ok() && settings->append.has_value();
+  const uint32_t first_shard = append ? settings->append->first_shard : 0;
   const std::string state = append ? (held ? "finished; an append is in work" : "finished; an append was interrupted") : held ? "in work" : begun && fs::exists(paths.plan, error) ? "interrupted" : finished ? "finished" : "begun";
   out["state"] = state;
   std::printf("%s", set.get<bool>("json") ? "" : (name + ": " + state + "\n").c_str());
   Committed p;
   const auto plan = Plan::load(paths.plan);
   if (plan.ok()) {
-    LLMC_ASSIGN(p, look(paths, *plan, append ? append->first_shard : 0));
-    if (append) out["append_from_shard"] = append->first_shard;
+    LLMC_ASSIGN(p, look(paths, *plan, first_shard));
+    if (append) out["append_from_shard"] = first_shard;
     ordered_json missing = ordered_json::array();
     for (const MissingRun& run : p.missing) missing.push_back({{"shard", run.shard}, {"first", run.first}, {"last", run.last}});
     out["shards"] = p.shards;
