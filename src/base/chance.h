@@ -18,4 +18,8 @@ inline uint32_t chance_of(uint64_t part, uint64_t whole) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(((part >> shift) << chance_bits) / divisor, 1, chance_one - 1));
 }
 
+// Weights in the order of a tree's leaves come with the sums of so many at a time: a walk reads few of them.
+inline constexpr uint32_t leaf_block = 64;
+inline constexpr uint32_t leaf_blocks(uint32_t leaves) { return (leaves + leaf_block - 1) / leaf_block; }
+
 }  // namespace llmc

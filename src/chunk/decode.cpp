@@ -97,11 +97,11 @@ class DecodeLoop {
         primed = std::move(*found);
         start.primed = &primed->model;
       }
-      if (!session_) {
-        if (Status status = make_session(); !status.ok()) {
-          feed_.finished(item.ticket, status.with(chunk_name(item)));
-          return status;
-        }
+      Status ready = session_ ? Status() : make_session();
+      if (ready.ok()) ready = coders_->prepare(frame.codec, *session_);
+      if (!ready.ok()) {
+        feed_.finished(item.ticket, ready.with(chunk_name(item)));
+        return ready;
       }
       DecodeStream stream{free_.back(), std::move(item), frame, WindowCursor(job_.window, job_.carry), nullptr, {}, 0, {}, {}};
       free_.pop_back();
@@ -145,12 +145,18 @@ class DecodeLoop {
     return {};
   }
 
+  // A question whose answer serves both.
+  static Ask both(Ask a, Ask b) {
+    if (a == b) return a;
+    const auto step = [](Ask ask) { return ask == Ask::search || ask == Ask::leaves; };
+    return step(a) && step(b) ? Ask::leaves : Ask::tables;
+  }
+
   // One row for each stream that decodes; what is left of the block goes to those that carry
   // tokens into a new window.
   void fill_rows() {
     rows_.clear();
     owners_.clear();
-    ask_ = Ask::search;
     size_t room = session_->max_rows();
     for (DecodeStream& stream : streams_) {
       if (stream.cursor.window_is_full()) {
@@ -159,7 +165,8 @@ class DecodeLoop {
         session_->reset(stream.slot);
       }
       if (stream.cursor.codes()) --room;
-      if (stream.decoder->ask() != Ask::search) ask_ = Ask::tables;
+      const Ask ask = stream.decoder->ask();
+      ask_ = &stream == &streams_.front() ? ask : both(ask_, ask);
     }
     for (DecodeStream& stream : streams_) {
       size_t n = 1;

@@ -97,8 +97,10 @@ class MixSymbolDecoder final : public SymbolDecoder {
       : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), text_bytes, payload) {}
   MixSymbolDecoder(int vocab, const MixModel& start, MixMemory& memory, ByteView payload)
       : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), start, payload) {}
+  Ask ask() const override { return Ask::leaves; }
   Symbol decode(Session& session, int row, Ask) override {
-    const auto symbol = static_cast<Symbol>(in_.decode(session.weights(row)));
+    const LeafWeights leaves = session.leaves(row);
+    const auto symbol = static_cast<Symbol>(in_.decode(leaves.weights, leaves.sums));
     return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
   }
   bool at_end() const override { return in_.at_end(); }
@@ -113,8 +115,10 @@ class DictionaryDecoder final : public SymbolDecoder {
  public:
   DictionaryDecoder(int vocab, const MixStart& start, uint32_t room, const MixTree& tree, ByteView code)
       : vocab_(vocab), in_(tree, *start.learner, table_bytes(room), code) {}
+  Ask ask() const override { return Ask::leaves; }
   Symbol decode(Session& session, int row, Ask) override {
-    const auto symbol = static_cast<Symbol>(in_.decode(session.weights(row)));
+    const LeafWeights leaves = session.leaves(row);
+    const auto symbol = static_cast<Symbol>(in_.decode(leaves.weights, leaves.sums));
     return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
   }
   bool at_end() const override { return in_.at_end(); }

@@ -38,7 +38,7 @@ class RangeSymbolDecoder final : public SymbolDecoder {
   Symbol decode(Session& session, int row, Ask asked) override {
     Interval interval;
     Symbol symbol;
-    if (asked == Ask::search) {
+    if (asked != Ask::tables) {
       symbol = session.found(row, &interval);
       in_.target(interval.total);
     } else {
@@ -104,7 +104,10 @@ MixMemory& SymbolCoders::mix_memory() {
 }
 
 Status SymbolCoders::prepare(Codec codec, Session& session) {
-  return is_mixed(codec) ? session.set_leaves(mix_memory().tree().symbols()) : Status();
+  if (!is_mixed(codec) || prepared_) return {};
+  LLMC_TRY(session.set_leaves(mix_memory().tree().symbols()));
+  prepared_ = true;
+  return {};
 }
 
 std::unique_ptr<SymbolEncoder> SymbolCoders::make_encoder(Codec codec, size_t text_bytes, const MixStart& start) {

@@ -29,7 +29,7 @@ class SymbolEncoder {
 class SymbolDecoder {
  public:
   virtual ~SymbolDecoder() = default;
-  // What its rows ask the session for, at least: tables answer everything.
+  // What its rows ask the session for, at least: leaves answer searches too, and tables everything.
   virtual Ask ask() const { return Ask::tables; }
   // Where it stands, for rows that ask for a search.
   virtual RangeState state() const { return {}; }
@@ -58,7 +58,7 @@ class SymbolCoders {
   explicit SymbolCoders(const Tokenizer& tokenizer);
   ~SymbolCoders();
 
-  // Before a session is asked by encoders of this codec: what it has to know.
+  // Before a session is asked by coders of this codec: what it has to know. Always the same session.
   Status prepare(Codec codec, Session& session);
   // `codec` is a model codec; text_bytes: of the chunk's plain text.
   // The payload outlives the decoder. A null decoder: the payload cannot be one of this codec, or its start is not given.
@@ -69,6 +69,7 @@ class SymbolCoders {
   MixMemory& mix_memory();
 
   const Tokenizer& tokenizer_;
+  bool prepared_ = false;  // for mixing
   std::unique_ptr<MixMemory> mix_memory_;  // made for the first that needs it
 };
 

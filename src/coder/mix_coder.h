@@ -59,9 +59,9 @@ class MixDecoder {
       : tree_(tree), model_(model), path_(tree), in_(code) {
     model_.copy(start);
   }
-  // weights: W of every symbol, the escape's last. Any code yields symbols of the tree.
-  uint32_t decode(std::span<const uint32_t> weights) {
-    path_.begin(weights);
+  // As MixPath::begin takes them: what Ask::leaves answers. Any code yields symbols of the tree.
+  uint32_t decode(std::span<const uint32_t> weights, std::span<const uint64_t> sums) {
+    path_.begin(weights, sums);
     model_.begin();
     for (int level = tree_.depth(); level > 0; --level) {
       bool right = false;

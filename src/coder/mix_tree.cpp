@@ -4,8 +4,6 @@
 #include <bit>
 #include <numeric>
 
-#include "base/chance.h"
-
 namespace llmc {
 
 MixTree::MixTree(std::span<const ByteView> texts, bool escape) {
@@ -34,17 +32,10 @@ MixPath::MixPath(const MixTree& tree) : tree_(tree), low_bits_(std::min(tree.dep
   lower_.resize(size_t{2} << low_bits_);
 }
 
-void MixPath::begin(std::span<const uint32_t> weights) {
+void MixPath::begin(std::span<const uint32_t> weights, std::span<const uint64_t> sums) {
   weights_ = weights;
-  const auto symbols = tree_.symbols();
   const size_t blocks = upper_.size() / 2;
-  const size_t size = size_t{1} << low_bits_;
-  for (size_t b = 0; b < blocks; ++b) {
-    const size_t first = std::min(b * size, symbols.size()), end = std::min(first + size, symbols.size());
-    uint64_t sum = 0;
-    for (size_t leaf = first; leaf < end; ++leaf) sum += weights[symbols[leaf]];
-    upper_[blocks + b] = sum;
-  }
+  std::copy(sums.begin(), sums.end(), upper_.begin() + static_cast<ptrdiff_t>(blocks));
   for (size_t n = blocks - 1; n >= 1; --n) upper_[n] = upper_[2 * n] + upper_[2 * n + 1];
   low_ = 0;
   levels_left_ = tree_.depth();
@@ -54,12 +45,9 @@ void MixPath::begin(std::span<const uint32_t> weights) {
 }
 
 void MixPath::load_block(uint32_t block) {
-  const auto symbols = tree_.symbols();
-  const uint32_t size = 1u << low_bits_;
-  for (uint32_t i = 0; i < size; ++i) {
-    const uint32_t leaf = block * size + i;
-    lower_[size + i] = leaf < symbols.size() ? weights_[symbols[leaf]] : 0;
-  }
+  const uint32_t size = 1u << low_bits_, first = std::min(block * size, tree_.leaves());
+  const auto weights = weights_.subspan(first, std::min(size, tree_.leaves() - first));
+  std::fill(std::copy(weights.begin(), weights.end(), lower_.begin() + size), lower_.end(), 0);
   for (uint32_t n = size - 1; n >= 1; --n) lower_[n] = lower_[2 * n] + lower_[2 * n + 1];
   node_ = 1;
   inside_ = true;

@@ -5,11 +5,13 @@
 // Immutable after construction: any thread.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/chance.h"
 
 namespace llmc {
 
@@ -36,13 +38,14 @@ class MixTree {
   Bytes bytes_;
 };
 
-// What a model's weights say of the decisions on one way down. Kept for the next token: no
+// What a model's weights say of the decisions on a way down that is not known before. Kept for the next token: no
 // memory is taken after the first. One thread.
 class MixPath {
  public:
   explicit MixPath(const MixTree& tree);
-  // Starts at the root. weights: of all symbols, as many as leaves, their sum below 2^50.
-  void begin(std::span<const uint32_t> weights);
+  // Starts at the root. weights: by leaf, their sum below 2^50; sums: of each leaf_block of them. Both stay until the end
+  // of the way.
+  void begin(std::span<const uint32_t> weights, std::span<const uint64_t> sums);
   // Whether the right side of the node holds a leaf. Where not, nothing is coded: go left.
   bool has_right() const { return mid() < tree_.leaves(); }
   // The chance of the right side in 1 / 2^31, at least 1 and at most 2^31 - 1.
@@ -55,7 +58,7 @@ class MixPath {
   uint32_t mid() const { return low_ + (1u << (levels_left_ - 1)); }
   void load_block(uint32_t block);
 
-  static constexpr int block_bits = 6;
+  static constexpr int block_bits = std::bit_width(leaf_block) - 1;
   const MixTree& tree_;
   int low_bits_;                 // levels inside a block
   std::span<const uint32_t> weights_;

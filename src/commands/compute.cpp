@@ -1,5 +1,6 @@
 #include "commands/compute.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/log.h"
@@ -150,6 +151,12 @@ Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& s
   }
   // A device says what keeps it busy; on the CPU it is the cores.
   int threads = worker.engine ? worker.engine->good_sessions() : 0;
+  // Mixing is the host's part of the work: so many cores take it up as leave each session streams enough.
+  constexpr int most_sessions = 8, enough_streams = 256;
+  while (setup.parameters.codec == Codec::mix && threads > 0 && threads < std::min(placement.threads, most_sessions) &&
+         worker.engine->good_streams(threads + 1, static_cast<int>(setup.parameters.window)) >= enough_streams) {
+    ++threads;
+  }
   if (threads == 0) threads = placement.threads;
   if (options.threads) threads = options.threads;
   int streams = worker.engine ? worker.engine->good_streams(threads, static_cast<int>(setup.parameters.window)) : 0;

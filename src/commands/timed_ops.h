@@ -55,6 +55,7 @@ class TimedOps final : public Ops {
   Interval interval(int i) override { return ops_->interval(i); }
   uint32_t rank(int i) override { return ops_->rank(i); }
   std::span<const uint32_t> path(int i) override { return ops_->path(i); }
+  LeafWeights leaves(int i) override { return ops_->leaves(i); }
   uint64_t total(int i) override { return ops_->total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return ops_->find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return ops_->symbol_of_rank(i, rank); }

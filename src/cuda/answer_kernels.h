@@ -102,6 +102,33 @@ LLMC_LANE void weigh_branches(const BranchArgs& b) {
   }
 }
 
+LLMC_LANE void weigh_leaves(const LeavesArgs& a) {
+  const int row = static_cast<int>(block_y());
+  if (a.alive[row] < 0) return;
+  if (out_of_range(a.peaks[row])) {
+    if (block_x() == 0 && thread() == 0) mark_bad(a.marks, row);
+    return;
+  }
+  const float* logits = a.logits + row * a.stride;
+  const float max = float_at(a.peaks[a.rows + row]);
+  uint32_t* weights = a.weights + static_cast<size_t>(row) * a.leaves;
+  const int blocks = (a.leaves + kLeafBlock - 1) / kLeafBlock;
+  const int first = static_cast<int>(block_x() * warps() + warp()) * kLeafBlocksOfWarp;
+  for (int block = first; block < first + kLeafBlocksOfWarp && block < blocks; ++block) {
+    uint64_t sum = 0;
+    for (int i = static_cast<int>(lane::lane()); i < kLeafBlock; i += 32) {
+      const int leaf = block * kLeafBlock + i;
+      if (leaf >= a.leaves) continue;
+      const int v = static_cast<int>(a.symbol_of[leaf]) - a.first;
+      const uint32_t w = v >= 0 && v < a.symbols ? weight_at(logits, a.real, max, v) : 0;
+      weights[leaf] = w;
+      sum += w;
+    }
+    sum = warp_add64(sum);
+    if (lane::lane() == 0) a.sums[static_cast<size_t>(row) * blocks + block] = sum;
+  }
+}
+
 // base/chance.h's chance_of.
 LLMC_LANE uint32_t chance_of_part(uint64_t part, uint64_t whole) {
   const int length = bit_length(whole), shift = length > 32 ? length - 32 : 0;

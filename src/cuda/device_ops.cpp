@@ -72,8 +72,8 @@ uint64_t DeviceOps::fixed_bytes(const DeviceWeights& weights, const DeviceLimits
   const uint64_t rows = buffer_rows(limits.max_rows);
   const uint64_t q = static_cast<uint64_t>(weights.heads() + 2 * weights.kv_heads()) * c.head_dim;
   const uint64_t floats = 2ull * c.width + 2 * q + 3ull * weights.ffn() + (weights.shard().count > 1 ? 2ull * c.width : 0);
-  const uint64_t head = static_cast<uint64_t>(limits.head_rows) * (4ull * weights.ids() + weights.ids() / 32 + 8 * cuda::kBranches + 64) +
-                        4ull * c.vocab;
+  const uint64_t head = static_cast<uint64_t>(limits.head_rows) * (4ull * weights.ids() + weights.ids() / 32 + 8 * cuda::kBranches + 64 + 4ull * c.vocab + c.vocab / 8) +
+                        8ull * c.vocab;
   return rows * (4 * floats + 2ull * widest_input(weights) + 256) + head + (uint64_t{300} << 20);
 }
 
@@ -190,17 +190,21 @@ void DeviceOps::make_items(std::span<const Run> runs) {
 
 Status DeviceOps::begin(const Batch& batch) {
   ask_ = batch.ask;
+  searching_ = ask_ == Ask::search || (ask_ == Ask::leaves && std::any_of(batch.states.begin(), batch.states.end(),
+                                                                          [](const RangeState& s) { return s.range != 0; }));
   rows_ = static_cast<int>(batch.ids.size());
   asking_ = static_cast<int>(batch.asking.size());
   range_.clear();
   host_bad_.assign(asking_, 0);
   if (batch.ask == Ask::tables) tables_.begin(asking_, Ask::tables);
+  if (batch.ask == Ask::leaves) LLMC_TRY(take_leaves());
 
   const bool steps = static_cast<int>(batch.runs.size()) == rows_;
   const int most = static_cast<int>(buffer_rows(limits_.max_rows));
   mode_ = Mode::at_once;
   if (device_->has_graphs() && !collective_ && steps && batch.ask != Ask::tables && bucket(asking_) <= limits_.head_rows) {
-    key_ = {std::min(bucket(rows_), most), asking_ == 0 ? 0 : std::min(bucket(asking_), most), static_cast<int>(batch.ask)};
+    key_ = {std::min(bucket(rows_), most), asking_ == 0 ? 0 : std::min(bucket(asking_), most),
+            2 * static_cast<int>(batch.ask) + searching_};
     const auto [known, first_time] = graph_of_.try_emplace(key_, -1);
     if (!first_time) mode_ = known->second < 0 ? Mode::recorded : Mode::replayed;
   }
@@ -428,6 +432,8 @@ Status DeviceOps::finish() {
     collective_->all_max(result<uint32_t>(at_.bad), padded_rows_);
     if (padded_asking_ > 0) collective_->all_max(result<uint32_t>(at_.head_bad), padded_asking_);
   }
+  // Of a graph: there the head runs once.
+  if (ask_ == Ask::leaves && mode_ != Mode::at_once) download_leaves(0, asking_);
   device_->download(host_results_, results_, at_.result_bytes);
   const Status status = device_->wait();
   return status_.ok() ? status : std::exchange(status_, {});

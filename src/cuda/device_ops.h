@@ -57,6 +57,7 @@ class DeviceOps final : public Ops {
   Interval interval(int i) override;
   uint32_t rank(int i) override;
   std::span<const uint32_t> path(int i) override;
+  LeafWeights leaves(int i) override;
   uint64_t total(int i) override { return tables_.total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return tables_.find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return tables_.symbol_of_rank(i, rank); }
@@ -79,6 +80,9 @@ class DeviceOps final : public Ops {
     size_t ids, positions, slots, items, asking, symbols, states, bytes;
     size_t bad, head_bad, answers, paths, result_bytes;
   };
+  void weigh_leaves(int first, int rows, int count);
+  void download_leaves(int first, int count);
+  Status take_leaves();
   static Layout layout(int rows, int items, int asking, int depth);
   enum class Mode { at_once, recorded, replayed };
 
@@ -116,13 +120,18 @@ class DeviceOps final : public Ops {
   float* scratch_ = nullptr;
   uint32_t *peaks_ = nullptr, *orders_ = nullptr;
   uint64_t *totals_ = nullptr, *sums_ = nullptr, *branches_ = nullptr;
-  const int depth_;               // of the tree of Ask::paths
-  uint32_t* leaf_of_ = nullptr;   // null: none is set
+  const int depth_;  // of the tree
+  // Null until a tree is set, and until its leaves are asked for.
+  uint32_t *leaf_of_ = nullptr, *symbol_of_ = nullptr;
+  uint32_t *leaf_weights_ = nullptr, *host_leaf_weights_ = nullptr;
+  uint64_t *leaf_sums_ = nullptr, *host_leaf_sums_ = nullptr;
+  int host_leaf_rows_ = 0;
   int groups_ = 0;
   float* host_logits_ = nullptr;
   HostAnswers tables_;
 
   Ask ask_ = Ask::intervals;             // of the last pass
+  bool searching_ = false;               // there are range decoders' states among the questions
   int rows_ = 0, asking_ = 0;            // as asked for
   int padded_rows_ = 0, padded_asking_ = 0;  // as computed
   std::vector<cuda::Item> items_;

@@ -187,6 +187,20 @@ struct BranchArgs {  // a block of kWeighThreads a row
   uint64_t* branches;       // [rows][kBranches]
 };
 
+// W in the order of a tree's leaves, and the sums of each leaf_block of them (base/chance.h): x: 32 blocks, y: rows.
+struct LeavesArgs {
+  const int32_t* alive;
+  const float* logits;
+  size_t stride;
+  int real, symbols, rows, first;  // of this shard, as in WeighArgs; first: id of its first symbol
+  int leaves;
+  const uint32_t* peaks;
+  const uint32_t* symbol_of;  // by leaf
+  uint32_t* weights;          // [rows][leaves], 0 for symbols on other devices
+  uint64_t* sums;             // [rows][leaf_blocks(leaves)]
+  Marks marks;
+};
+
 struct RangeState {
   uint64_t code = 0, range = 0;
 };
@@ -245,6 +259,7 @@ struct RankArgs {  // a block a row
   X(peak, PeakArgs)          \
   X(weigh, WeighArgs)        \
   X(weigh_branches, BranchArgs) \
+  X(weigh_leaves, LeavesArgs) \
   X(answer, AnswerArgs)      \
   X(find_order, RankArgs)    \
   X(rank, RankArgs)

@@ -38,6 +38,7 @@ class ParallelOps final : public Ops {
   Interval interval(int i) override { return parts_[0]->interval(i); }
   uint32_t rank(int i) override { return parts_[0]->rank(i); }
   std::span<const uint32_t> path(int i) override { return parts_[0]->path(i); }
+  LeafWeights leaves(int i) override { return parts_[0]->leaves(i); }
   uint64_t total(int i) override { return parts_[0]->total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return parts_[0]->find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return parts_[0]->symbol_of_rank(i, rank); }

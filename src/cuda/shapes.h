@@ -7,6 +7,8 @@ namespace llmc::cuda {
 
 inline constexpr int kGroup = 256;  // ids whose W are added up at once
 inline constexpr unsigned kWeighThreads = 256;
+inline constexpr int kLeafBlock = 64;  // base/chance.h's leaf_block
+inline constexpr int kLeafBlocksOfWarp = 4;
 // Of a tree at most 20 deep: the leaf itself, then what leaves the way to it at each level. With the sums of each thread in
 // shared memory.
 inline constexpr int kBranches = 21;

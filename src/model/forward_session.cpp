@@ -53,6 +53,7 @@ class ForwardSession final : public Session {
   std::span<const uint32_t> path(int row) override {
     return answered(row) ? ops_->path(answer_of_[row]) : std::span<const uint32_t>();
   }
+  LeafWeights leaves(int row) override { return answered(row) ? ops_->leaves(answer_of_[row]) : LeafWeights{}; }
   uint64_t total(int row) override { return answered(row) ? ops_->total(answer_of_[row]) : 0; }
   Symbol find(int row, uint64_t target, Interval* interval) override {
     return answered(row) ? ops_->find(answer_of_[row], target, interval) : Row::no_question;
@@ -77,6 +78,7 @@ class ForwardSession final : public Session {
 
   bool known(int stream) const { return stream >= 0 && stream < streams(); }
   bool answered(int row) const { return row >= 0 && row < static_cast<int>(answer_of_.size()) && answer_of_[row] >= 0; }
+  static bool names_symbols(Ask ask) { return ask == Ask::intervals || ask == Ask::ranks || ask == Ask::paths; }
   bool is_symbol(Symbol s) const { return s >= 0 && s < model_.config().vocab + (model_.escape() ? 256 : 0); }
 
   // Everything that can be wrong is found before anything is changed.
@@ -84,14 +86,16 @@ class ForwardSession final : public Session {
     if (rows.size() > static_cast<size_t>(max_rows())) {
       return {Code::failure, fmt::format("{} rows were fed where {} fit", rows.size(), max_rows())};
     }
-    if (ask == Ask::paths && leaves_.leaves() == 0) return {Code::failure, "paths were asked for, but no tree is set"};
+    if ((ask == Ask::paths || ask == Ask::leaves) && leaves_.leaves() == 0) {
+      return {Code::failure, "a way down a tree was asked for, but no tree is set"};
+    }
     for (const Row& row : rows) {
       if (!known(row.stream)) return {Code::failure, fmt::format("there is no stream {}", row.stream)};
       slots_[row.stream].fed = 0;
     }
     for (const Row& row : rows) {
       if (!is_symbol(row.token)) return {Code::failure, fmt::format("the model has no symbol {}", row.token)};
-      if (row.want != Row::no_question && (row.want < 0 || (ask != Ask::tables && ask != Ask::search && !is_symbol(row.want)))) {
+      if (row.want != Row::no_question && (row.want < 0 || (names_symbols(ask) && !is_symbol(row.want)))) {
         return {Code::failure, fmt::format("the model has no symbol {} to ask for", row.want)};
       }
       Slot& slot = slots_[row.stream];

@@ -14,7 +14,7 @@ void HostAnswers::begin(int count, Ask ask) {
   if (ask == Ask::intervals || ask == Ask::paths) intervals_.assign(count, {});
   if (ask == Ask::paths) paths_.resize(static_cast<size_t>(count) * order_->depth());
   if (ask == Ask::ranks) ranks_.assign(count, 0);
-  if (ask == Ask::search) found_.assign(count, {Row::no_question, {}});
+  if (ask == Ask::search || ask == Ask::leaves) found_.assign(count, {Row::no_question, {}});
 }
 
 HostAnswers::Table& HostAnswers::table(int i) {
@@ -38,15 +38,32 @@ bool HostAnswers::add(int i, const float* logits, int32_t symbol, const RangeSta
   Frequencies& f = table(ask_ == Ask::tables ? i : 0).f;
   if (!kernels_.frequencies(logits, &f)) return false;
   if (ask_ == Ask::intervals || ask_ == Ask::paths) intervals_[i] = look_up(f, symbol);
+  if (ask_ == Ask::leaves) sort_leaves(f, i);
   if (ask_ == Ask::paths) find_path(f, symbol, &paths_[static_cast<size_t>(i) * order_->depth()]);
   if (ask_ == Ask::ranks) ranks_[i] = static_cast<uint32_t>(kernels_.rank(f, symbol));
-  if (ask_ == Ask::search) found_[i] = search(f, state);
+  if (ask_ == Ask::search || (ask_ == Ask::leaves && state.range != 0)) found_[i] = search(f, state);
   return true;
 }
 
 Interval HostAnswers::look_up(const Frequencies& f, int symbol) const {
   const SymbolInterval part = kernels_.interval(f, symbol);
   return {part.cum, part.w, f.total};
+}
+
+void HostAnswers::sort_leaves(const Frequencies& f, int i) {
+  if (static_cast<size_t>(i) >= leaves_.size()) leaves_.resize(i + 1);
+  Leaves& to = leaves_[i];
+  const uint32_t leaves = order_->leaves();
+  to.weights.resize(leaves);
+  to.sums.resize(leaf_blocks(leaves));
+  const uint32_t* const symbols = order_->symbol_of.data();
+  for (uint32_t first = 0; first < leaves; first += leaf_block) {
+    uint64_t sum = 0;
+    for (uint32_t leaf = first; leaf < std::min(first + leaf_block, leaves); ++leaf) {
+      sum += to.weights[leaf] = f.w[symbols[leaf]];
+    }
+    to.sums[first / leaf_block] = sum;
+  }
 }
 
 // From the leaf up. Only half of the tree is read: what the other half of all weighs is known.
@@ -91,6 +108,16 @@ std::span<const uint32_t> HostAnswers::path(int i) const {
 uint32_t HostAnswers::rank(int i) const { return ask_ == Ask::ranks ? ranks_[i] : 0; }
 uint64_t HostAnswers::total(int i) const { return ask_ == Ask::tables ? tables_[i]->f.total : 0; }
 
+LeafWeights HostAnswers::leaves(int i) {
+  if (ask_ == Ask::tables && order_) {
+    sort_leaves(tables_[i]->f, 0);
+    i = 0;
+  } else if (ask_ != Ask::leaves) {
+    return {};
+  }
+  return {leaves_[i].weights, leaves_[i].sums};
+}
+
 Symbol HostAnswers::find(int i, uint64_t target, Interval* interval) const {
   if (ask_ != Ask::tables || target >= tables_[i]->f.total) return Row::no_question;
   const Frequencies& f = tables_[i]->f;
@@ -104,7 +131,7 @@ Symbol HostAnswers::symbol_of_rank(int i, uint32_t rank) const {
 }
 
 Symbol HostAnswers::found(int i, Interval* interval) const {
-  if (ask_ != Ask::search) return Row::no_question;
+  if (ask_ != Ask::search && ask_ != Ask::leaves) return Row::no_question;
   if (interval != nullptr) *interval = found_[i].second;
   return found_[i].first;
 }

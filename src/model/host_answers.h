@@ -18,16 +18,17 @@ class HostAnswers {
   // `real` ids, `symbols` with the escape; `kernels` outlive this.
   HostAnswers(const Kernels& kernels, int real, int symbols);
 
-  // For Ask::paths; outlives this.
+  // For Ask::paths and Ask::leaves; outlives this.
   void set_leaves(const LeafOrder& order) { order_ = &order; }
   // Forgets the answers before; `count` asking rows follow.
   void begin(int count, Ask ask);
-  // False: range error. `symbol` as in Ops::frequencies, `state` for Ask::search.
+  // False: range error. `symbol` as in Ops::frequencies, `state` for Ask::search and Ask::leaves.
   bool add(int i, const float* logits, int32_t symbol, const RangeState& state);
 
   Interval interval(int i) const;
   uint32_t rank(int i) const;
   std::span<const uint32_t> path(int i) const;
+  LeafWeights leaves(int i);
   uint64_t total(int i) const;
   Symbol find(int i, uint64_t target, Interval* interval) const;
   Symbol symbol_of_rank(int i, uint32_t rank) const;
@@ -43,6 +44,11 @@ class HostAnswers {
   };
   Interval look_up(const Frequencies& f, int symbol) const;
   std::pair<Symbol, Interval> search(const Frequencies& f, const RangeState& state) const;
+  struct Leaves {
+    std::vector<uint32_t> weights;
+    std::vector<uint64_t> sums;
+  };
+  void sort_leaves(const Frequencies& f, int i);
   void find_path(const Frequencies& f, int symbol, uint32_t* chances) const;
   Table& table(int i);
 
@@ -52,6 +58,7 @@ class HostAnswers {
   Ask ask_ = Ask::intervals;
   std::vector<Interval> intervals_;
   std::vector<uint32_t> paths_;
+  std::vector<Leaves> leaves_;  // grown as needed, kept
   std::vector<std::pair<Symbol, Interval>> found_;
   std::vector<uint32_t> ranks_;
   std::vector<std::unique_ptr<Table>> tables_;  // grown as needed, kept; the first serves the other questions

@@ -66,6 +66,7 @@ class HostOps : public Ops {
   Interval interval(int i) override { return answers_.interval(i); }
   uint32_t rank(int i) override { return answers_.rank(i); }
   std::span<const uint32_t> path(int i) override { return answers_.path(i); }
+  LeafWeights leaves(int i) override { return answers_.leaves(i); }
   uint64_t total(int i) override { return answers_.total(i); }
   Symbol find(int i, uint64_t target, Interval* interval) override { return answers_.find(i, target, interval); }
   Symbol symbol_of_rank(int i, uint32_t rank) override { return answers_.symbol_of_rank(i, rank); }

@@ -1,4 +1,4 @@
-// A binary tree over a model's symbols, as Ask::paths walks it: leaves in a given order, from the left, in a complete
+// A binary tree over a model's symbols, as Ask::paths and Ask::leaves walk it: leaves in a given order, from the left, in a complete
 // tree of the least depth that holds them (docs/MIX.md 1). Immutable; any thread.
 #pragma once
 

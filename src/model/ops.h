@@ -58,7 +58,7 @@ class Ops {
   virtual int max_rows() const = 0;
   virtual int head_rows() const = 0;  // rows of logits at once
 
-  // Of Ask::paths; stays as it is until another is set.
+  // Of Ask::paths and Ask::leaves; stays as it is until another is set.
   virtual Status set_leaves(const LeafOrder& order) = 0;
 
   // ---- one pass
@@ -88,6 +88,7 @@ class Ops {
   virtual Interval interval(int i) = 0;
   virtual uint32_t rank(int i) = 0;
   virtual std::span<const uint32_t> path(int i) = 0;
+  virtual LeafWeights leaves(int i) = 0;
   virtual uint64_t total(int i) = 0;
   virtual Symbol find(int i, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int i, uint32_t rank) = 0;

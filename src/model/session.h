@@ -39,8 +39,8 @@ struct Row {
   int stream = 0;             // slot
   Symbol token = 0;           // appended to the stream; an escape symbol counts as the start id
   Symbol want = no_question;  // intervals, ranks, paths: the next symbol (an escape symbol asks for the escape
-                              // pseudo-symbol); search and tables: any value >= 0
-  RangeState state = {};      // search
+                              // pseudo-symbol); others: any value >= 0
+  RangeState state = {};      // search; leaves: with range 0 nothing is searched for
 };
 
 enum class Ask {
@@ -48,7 +48,14 @@ enum class Ask {
   ranks,      // rank(row) of each wanted symbol
   search,     // the symbol that a range decoder reads next: found
   paths,      // path(row) down a tree to each wanted symbol, and its interval(row)
-  tables,     // whole tables: total, find, symbol_of_rank, weights
+  leaves,     // leaves(row): for a walk down the tree whose way is not known yet; and found, of rows with a range state
+  tables,     // whole tables: total, find, symbol_of_rank, weights, leaves
+};
+
+// Weights in the order of a tree's leaves, and the sums of each leaf_block of them (base/chance.h).
+struct LeafWeights {
+  std::span<const uint32_t> weights;
+  std::span<const uint64_t> sums;
 };
 
 class Session {
@@ -63,7 +70,7 @@ class Session {
   virtual void reset(int stream) = 0;
   virtual int length(int stream) const = 0;
 
-  // The tree of Ask::paths, before the first such question: the model's symbols (the escape last in their numbering,
+  // The tree of Ask::paths and Ask::leaves, before the first such question (and leaves() of tables): the model's symbols (the escape last in their numbering,
   // where there is one) in the order of its leaves. Code::failure where they are not each there once, or memory is short.
   virtual Status set_leaves(std::span<const uint32_t> symbols) = 0;
 
@@ -83,6 +90,8 @@ class Session {
   // The chance of the right side at each node from the root to the wanted symbol's leaf (base/chance.h; docs/MIX.md 1),
   // 0 where no leaf lies right: as many as the tree is deep.
   virtual std::span<const uint32_t> path(int row) = 0;
+  // Until the next call.
+  virtual LeafWeights leaves(int row) = 0;
   // The symbol whose interval holds target < total(row); an escape is returned as vocab().
   virtual Symbol find(int row, uint64_t target, Interval* interval) = 0;
   virtual Symbol symbol_of_rank(int row, uint32_t rank) = 0;

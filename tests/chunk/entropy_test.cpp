@@ -31,6 +31,7 @@ class CountingSession final : public Session {
   }
   uint32_t rank(int row) override { return session_->rank(row); }
   std::span<const uint32_t> path(int row) override { return session_->path(row); }
+  LeafWeights leaves(int row) override { return session_->leaves(row); }
   uint64_t total(int row) override { return session_->total(row); }
   Symbol find(int row, uint64_t target, Interval* i) override { return session_->find(row, target, i); }
   Symbol symbol_of_rank(int row, uint32_t rank) override { return session_->symbol_of_rank(row, rank); }

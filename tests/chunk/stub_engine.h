@@ -161,6 +161,16 @@ class StubSession final : public Session {
     }
     return path_;
   }
+  LeafWeights leaves(int row) override {
+    const auto& w = table(row, ask_ == Ask::leaves ? Ask::leaves : Ask::tables);
+    path_.clear();
+    sums_.assign(leaf_blocks(static_cast<uint32_t>(leaves_.size())), 0);
+    for (const uint32_t symbol : leaves_) {
+      sums_[path_.size() / leaf_block] += w[symbol];
+      path_.push_back(w[symbol]);
+    }
+    return {path_, sums_};
+  }
   uint64_t total(int row) override {
     uint64_t sum = 0;
     for (uint32_t w : table(row, Ask::tables)) sum += w;
@@ -170,7 +180,7 @@ class StubSession final : public Session {
     return find_in(table(row, Ask::tables), target, interval);
   }
   Symbol found(int row, Interval* interval) override {
-    const auto& w = table(row, Ask::search);
+    const auto& w = table(row, ask_ == Ask::leaves && answers_.at(row).state.range != 0 ? Ask::leaves : Ask::search);
     const uint64_t total = std::accumulate(w.begin(), w.end(), uint64_t{0});
     const RangeState& state = answers_[row].state;
     return find_in(w, std::min(state.code / (state.range / total), total - 1), interval);
@@ -236,6 +246,7 @@ class StubSession final : public Session {
   std::vector<Answer> answers_;
   Ask ask_ = Ask::intervals;
   std::vector<uint32_t> table_, leaves_, path_;
+  std::vector<uint64_t> sums_;
   int calls_ = 0;
 };
 

@@ -195,11 +195,18 @@ TEST(DeviceEngine, SearchesAndRanksLikeNative) {
     std::mt19937_64 random(3);
     std::vector<Row> rows(streams);
     for (int s = 0; s < streams; ++s) rows[s] = {s, (*model)->config().start, 0, {}};
-    for (int step = 0; step < 8; ++step) {
-      const Ask ask = step % 2 ? Ask::ranks : Ask::search;
+    std::vector<uint32_t> leaves((*model)->symbols());
+    std::iota(leaves.begin(), leaves.end(), 0u);
+    ASSERT_TRUE((*a)->set_leaves(leaves).ok() && (*b)->set_leaves(leaves).ok());
+    for (int step = 0; step < 14; ++step) {
+      const Ask ask = step % 2 ? Ask::ranks : step < 8 ? Ask::search : Ask::leaves;
       for (Row& row : rows) {
-        row.want = ask == Ask::search ? 0 : static_cast<Symbol>(random() % (vocab + (*model)->escape()));
+        row.want = ask != Ask::ranks ? 0 : static_cast<Symbol>(random() % (vocab + (*model)->escape()));
         row.state.range = random() >> (random() % 8) | uint64_t{1} << 56;
+        if (ask == Ask::leaves && row.stream == step % 5) {  // walks down the tree instead
+          row.state = {};
+          continue;
+        }
         row.state.code = step == 6 ? row.state.range - 1 : (step == 4 ? 0 : random() % row.state.range);
       }
       ASSERT_TRUE((*a)->feed(rows, ask).ok());
@@ -208,6 +215,12 @@ TEST(DeviceEngine, SearchesAndRanksLikeNative) {
         if (ask == Ask::ranks) {
           EXPECT_EQ((*a)->rank(s), (*b)->rank(s)) << step;
           continue;
+        }
+        if (ask == Ask::leaves) {
+          const LeafWeights u = (*a)->leaves(s), v = (*b)->leaves(s);
+          ASSERT_TRUE(std::equal(u.weights.begin(), u.weights.end(), v.weights.begin(), v.weights.end())) << step;
+          ASSERT_TRUE(std::equal(u.sums.begin(), u.sums.end(), v.sums.begin(), v.sums.end())) << step;
+          if (rows[s].state.range == 0) continue;
         }
         Interval x, y;
         const Symbol symbol = (*a)->found(s, &x);
@@ -234,7 +247,7 @@ TEST(DeviceEngine, RangeErrorsAreTheStreamsOwn) {
   const auto engine = engine_of(*model);
   ASSERT_NE(engine, nullptr);
   const int streams = 32;
-  for (const Ask ask : {Ask::intervals, Ask::ranks, Ask::search, Ask::paths, Ask::tables}) {
+  for (const Ask ask : {Ask::intervals, Ask::ranks, Ask::search, Ask::paths, Ask::leaves, Ask::tables}) {
     auto a = (*native)->make_session(streams), b = engine->make_session(streams);
     ASSERT_TRUE(a.ok() && b.ok());
     std::vector<uint32_t> leaves((*model)->symbols());
@@ -253,6 +266,8 @@ TEST(DeviceEngine, RangeErrorsAreTheStreamsOwn) {
         EXPECT_EQ((*a)->rank(s), (*b)->rank(s));
         const auto x = (*a)->path(s), y = (*b)->path(s);
         EXPECT_TRUE(std::equal(x.begin(), x.end(), y.begin(), y.end()));
+        const auto u = (*a)->leaves(s).weights, v = (*b)->leaves(s).weights;
+        EXPECT_TRUE(std::equal(u.begin(), u.end(), v.begin(), v.end()));
         EXPECT_EQ((*a)->total(s), (*b)->total(s));
         bad += (*a)->range_error_layer(s) >= 0;
       }

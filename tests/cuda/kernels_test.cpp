@@ -384,6 +384,21 @@ TEST_P(KernelTest, AnswersWithoutATable) {
             ASSERT_EQ(paths[i * depth + d], mid < static_cast<uint32_t>(symbols) ? chance_of(right, left + right) : 0) << real << " " << d;
           }
         }
+        // All leaves in order.
+        std::vector<uint32_t> symbol_of(symbols), weights(static_cast<size_t>(rows) * symbols, 7);
+        for (int s = 0; s < symbols; ++s) symbol_of[leaf_of[s]] = s;
+        const size_t blocks = leaf_blocks(symbols);
+        std::vector<uint64_t> leaf_sums(rows * blocks, 7);
+        gpu().weigh_leaves({static_cast<unsigned>((blocks + 31) / 32), rows, cuda::kWeighThreads, 0},
+                           {alive.data(), all.data(), ld, real, symbols, rows, 0, symbols, peaks.data(), symbol_of.data(),
+                            weights.data(), leaf_sums.data(), {bad.data(), 1}});
+        for (int i = 0; i < rows; ++i) {
+          for (int s = 0; s < symbols; ++s) {
+            ASSERT_EQ(weights[static_cast<size_t>(i) * symbols + leaf_of[s]], w[s]);
+            leaf_sums[i * blocks + leaf_of[s] / leaf_block] -= w[s];
+          }
+        }
+        EXPECT_EQ(leaf_sums, std::vector<uint64_t>(rows * blocks));
         const cuda::RankArgs rank{alive.data(), all.data(), ld, real, 0, wanted.data(), orders.data(), answers.data()};
         gpu().find_order({rows, 1, 32, 0}, rank);
         gpu().rank({rows, 1, 256, cuda::kReductionBytes}, rank);

@@ -213,8 +213,14 @@ TEST(Session, PathsAreThoseOfTheTables) {
     text.back() = tiny.model->config().vocab - 1;
     expect_paths(s, *other.session, *tiny.model, text, 7);
     expect_paths(s, *other.session, *tiny.model, text, 30);
+    s.reset(0);
+    ASSERT_TRUE(s.feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());
     EXPECT_EQ(s.rank(0), 0u);
     EXPECT_EQ(s.total(0), 0u);
+    EXPECT_TRUE(s.leaves(0).weights.empty());
+    ASSERT_TRUE(s.feed(std::vector<Row>{{0, 1, 1}}, Ask::leaves).ok());
+    EXPECT_TRUE(s.path(0).empty());
+    EXPECT_EQ(s.found(0, nullptr), Row::no_question);  // nothing was to be searched for
   }
 }
 

@@ -91,7 +91,7 @@ inline std::string transcript(Session& session, const Model& model, const std::v
   return to_hex(hash.finish());
 }
 
-// Ask::paths of `session` against the whole tables of `reference`, for a text in slot 1 of two and a tree in any order of
+// Ask::paths and Ask::leaves of `session` against the whole tables of `reference`, for a text in slot 1 of two and a tree in any order of
 // its leaves. rows: of the stream per call.
 inline void expect_paths(Session& session, Session& reference, const Model& model, const std::vector<Symbol>& symbols,
                          size_t rows_per_call) {
@@ -130,6 +130,33 @@ inline void expect_paths(Session& session, Session& reference, const Model& mode
       }
     }
   }
+  session.reset(1);
+  reference.reset(1);
+  for (size_t next = 0; next < symbols.size();) {
+    rows.clear();
+    for (size_t i = 0; i < rows_per_call && next < symbols.size(); ++i, ++next) {
+      rows.push_back({1, next == 0 ? model.config().start : symbols[next - 1], next % 5 == 3 ? Row::no_question : 0});
+    }
+    ASSERT_TRUE(session.feed(rows, Ask::leaves).ok());
+    ASSERT_TRUE(reference.feed(rows, Ask::tables).ok());
+    for (int r = 0; r < static_cast<int>(rows.size()); ++r) {
+      const auto w = reference.weights(r);
+      const LeafWeights got = session.leaves(r);
+      ASSERT_EQ(got.weights.size(), w.size());
+      ASSERT_EQ(got.sums.size(), (w.size() + 63) / 64);
+      for (size_t leaf = 0; leaf < w.size(); ++leaf) ASSERT_EQ(got.weights[leaf], w[leaves[leaf]]) << "row " << r << ", leaf " << leaf;
+      for (size_t block = 0; block < got.sums.size(); ++block) {
+        const auto part = got.weights.subspan(block * 64, std::min<size_t>(64, w.size() - block * 64));
+        ASSERT_EQ(got.sums[block], std::accumulate(part.begin(), part.end(), uint64_t{0}));
+      }
+    }
+  }
+  // From whole tables, for calls that ask several questions.
+  ASSERT_TRUE(session.feed(std::vector<Row>{{0, model.config().start, 0}}, Ask::tables).ok());
+  const LeafWeights got = session.leaves(0);
+  ASSERT_EQ(got.weights.size(), leaves.size());
+  for (size_t leaf = 0; leaf < leaves.size(); ++leaf) ASSERT_EQ(got.weights[leaf], session.weights(0)[leaves[leaf]]);
+  session.reset(0);
 }
 
 // Committed: LLMC-X1 on the first symbols of tests/data/text/alice29.txt with models/e0-hf.
