@@ -72,7 +72,7 @@ struct SetSummary {
   uint64_t shards = 0, chunks = 0, tokens = 0;
   uint64_t text_bytes = 0;
   uint64_t coded_bytes = 0;  // frames
-  uint64_t file_bytes = 0;   // shard files, manifest and parity
+  uint64_t file_bytes = 0;   // shard files, manifest (not with append) and parity
   uint64_t parity_bytes = 0;
   uint64_t companion_bytes = 0;  // not in file_bytes
   Digest content{};  // of the set

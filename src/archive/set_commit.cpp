@@ -195,8 +195,10 @@ Result<SetSummary> SetWriter::commit_set() {
   }
   LLMC_TRY(fault_point("archive.manifest"));
   LLMC_TRY(rename_durable(temporary, paths_.manifest));
-  summary.file_bytes += text.size();
-  if (!base_) return summary;
+  if (!base_) {
+    summary.file_bytes += text.size();
+    return summary;
+  }
   LLMC_TRY(remove_unused_names(paths_.out, m));
   std::vector<ManifestCompanion> gone = companions_before;
   std::erase_if(gone, [&](const ManifestCompanion& old) {

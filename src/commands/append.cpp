@@ -155,7 +155,7 @@ Status append(Context& context, AppendOptions& o, bool* started) {
   CompressJob job(plan, shards, setup.parameters, o.verify, *writer, names);
   const bool finished = writer->finished();
   if (!finished) {
-    const Status status = code_text(context, o.compute, o.output, setup, model, job, shards, *writer, &names, started);
+    const Status status = code_text(context, "append", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
     if (!status.ok()) {
       const Status kept = writer->discard_if_empty();
       if (!kept.ok()) log::warn("{}", kept.message());

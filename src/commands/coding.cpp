@@ -31,11 +31,11 @@ void print_summary(const Plan& plan, const CompressJob::Totals& totals, const Se
   for (const std::string& line : totals.mismatches) std::printf("  %s\n", line.c_str());
 }
 
-Status code_text(Context& context, const ComputeOptions& options, const std::string& output, const JobSetup& setup,
+Status code_text(Context& context, const std::string& verb, const ComputeOptions& options, const std::string& output, const JobSetup& setup,
                  std::shared_ptr<const Model> model, CompressJob& job, ShardRange shards, SetWriter& writer,
                  std::vector<std::string>* names, bool* started) {
   const Plan& plan = writer.plan();
-  JobSize size{"compress", 0, 0, 0, 0, false, output};
+  JobSize size{verb, 0, 0, 0, 0, false, output};
   for (uint32_t shard = shards.first; shard < shards.end; ++shard) {
     size.tasks += plan.shard_chunks(shard);
     size.bytes += plan.shards()[shard].text_size;

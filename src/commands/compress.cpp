@@ -184,7 +184,7 @@ Status compress(Context& context, CompressOptions& o, bool* started) {
   std::vector<std::string> names;
   CompressJob job(plan, shards, o.archive.parameters, o.verify, *writer, names);
   if (!writer->finished()) {
-    const Status status = code_text(context, o.compute, o.output, setup, model, job, shards, *writer, &names, started);
+    const Status status = code_text(context, "compress", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
     if (!status.ok()) {
       const Status kept = writer->discard_if_empty();
       if (!kept.ok()) log::warn("{}", kept.message());
