@@ -183,9 +183,10 @@ Placement place_alone(int threads) {
   return p;
 }
 
-int device_of(const Placement& placement, int visible) {
-  if (visible <= 0 || !placement.worker) return -1;
-  return placement.worker_index % visible;
+int device_of(const Placement& placement, int visible, int each) {
+  const int groups = each > 0 ? visible / each : 0;
+  if (groups <= 0 || !placement.worker) return -1;
+  return placement.worker_index % groups * each;
 }
 
 }  // namespace llmc

@@ -36,8 +36,9 @@ Result<Placement> place(Comm& comm, int threads, Comm::Duration deadline);
 Placement place_alone(int threads);
 
 // The device of this rank among the `visible` ones of its process, or -1 where there is none:
-// workers take them in turn. Where the launcher shows each rank only its own, that is 0.
-int device_of(const Placement& placement, int visible);
+// workers take them in turn. Where the launcher shows each rank only its own, that is 0. With `each` > 1 the first of
+// so many that follow each other; what does not fill such a group is left alone.
+int device_of(const Placement& placement, int visible, int each = 1);
 
 // The rule of place(), for tests: threads of each worker of one machine, given the cores
 // (numbers in the affinity mask) that each may use and the quota (0: none) on all of them.

@@ -147,7 +147,7 @@ Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& s
                                 const Placement& placement) {
   ComputeSide worker;
   if (setup.needs_model()) {
-    LLMC_ASSIGN(worker.engine, open_engine(options.engine, model, options.device, placement));
+    LLMC_ASSIGN(worker.engine, open_engine(options.engine, model, options.device, placement, options.gpus));
   }
   // A device says what keeps it busy; on the CPU it is the cores.
   int threads = worker.engine ? worker.engine->good_sessions() : 0;
@@ -195,6 +195,8 @@ void add_compute_options(OptionSet& set) {
        "file: each rank reads the model file; mpi: rank 0 reads it and sends it to the others")
       ("engine", po::value<std::string>()->default_value("auto")->value_name("NAME"),
        "auto, torch or native: the same bits from each; auto takes torch where it is built")
+      ("gpus-per-rank", po::value<int>()->default_value(1)->value_name("N"),
+       "GPUs that each rank spreads the model over, where one is too small for it; the same bits")
       ("device", po::value<std::string>()->default_value("auto")->value_name("NAME"),
        "cpu, cuda (the GPUs of a machine go to its workers in turn), cuda:N, or auto: the CPU in this version")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "compute threads of a rank; 0: its share of the cores")
@@ -218,6 +220,7 @@ Result<ComputeOptions> compute_options(const OptionSet& set) {
   options.send_weights = weights == "mpi" && !options.model.empty();  // the embedded model is on every rank
   options.engine = set.get<std::string>("engine");
   options.device = set.get<std::string>("device");
+  options.gpus = set.get<int>("gpus-per-rank");
   options.threads = set.get<int>("threads");
   options.streams = set.get<int>("streams");
   options.progress_seconds = set.get<int>("progress");
@@ -232,7 +235,7 @@ Result<ComputeOptions> compute_options(const OptionSet& set) {
   if (options.engine != "auto" && options.engine != "torch" && options.engine != "native") {
     return Status(Code::usage, "--engine is auto, torch or native, not '" + options.engine + "'");
   }
-  LLMC_TRY(check_device_word(options.device, options.engine));
+  LLMC_TRY(check_device_word(options.device, options.engine, options.gpus));
   if (options.threads < 0 || options.threads > 1024) return Status(Code::usage, "--threads is 0 to 1024");
   if (options.streams < 0 || options.streams > 4096) return Status(Code::usage, "--streams is 0 to 4096");
   if (options.progress_seconds < 1) return Status(Code::usage, "--progress is at least 1 second");
@@ -258,14 +261,15 @@ Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, con
 }
 
 Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model,
-                                            const std::string& device, const Placement& placement) {
-  LLMC_ASSIGN(const int gpu, choose_device(device, engine, placement));
+                                            const std::string& device, const Placement& placement, int gpus) {
+  LLMC_ASSIGN(const int gpu, choose_device(device, engine, placement, gpus));
   if (gpu >= 0) {
     TorchOptions options;
     options.device = gpu;
+    if (gpus > 1) options.devices = gpus;
     Result<std::unique_ptr<Engine>> cuda = open_torch_engine(model, options);
     if (cuda.ok()) return cuda;
-    if (device != "auto") return Status(Code::failure, cuda.status().message());
+    if (device != "auto" || gpus > 1) return Status(Code::failure, cuda.status().message());
     log::warn("{}; going on with the CPU", cuda.status().message());
   }
   if (engine == "native") return make_native_engine(std::move(model));

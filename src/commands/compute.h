@@ -20,6 +20,7 @@ struct ComputeOptions {
   std::string model;   // path; empty: the embedded model
   std::string engine;  // auto, torch or native
   std::string device = "auto";  // as for choose_device
+  int gpus = 1;        // of a rank
   bool send_weights = false;  // rank 0 sends its model file to the others, which need none
   int threads = 0;     // compute threads of a rank; 0: its share of the cores
   int streams = 0;     // chunks in lock-step on a thread; 0: the default
@@ -41,9 +42,10 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path);
 Result<std::shared_ptr<const Model>> open_model_for(const std::string& path, const Digest& digest,
                                                     const std::string& name);
 // engine: auto (torch where libllmc_torch.so is there), torch, native. device: as for choose_device, which `placement`
-// is for.
+// is for; gpus of them share the model.
 Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shared_ptr<const Model> model,
-                                            const std::string& device = "auto", const Placement& placement = {});
+                                            const std::string& device = "auto", const Placement& placement = {},
+                                            int gpus = 1);
 
 // What the coordinator tells the workers before the work begins.
 struct JobSetup {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -41,7 +42,12 @@ bool torch_library_present(bool cuda) {
   return false;
 }
 
-Status check_device_word(const std::string& device, const std::string& engine) {
+Status check_device_word(const std::string& device, const std::string& engine, int gpus) {
+  if (gpus < 1 || gpus > 64) return {Code::usage, "--gpus-per-rank is 1 to 64"};
+  if (gpus > 1 && (device == "cpu" || engine == "native")) {
+    return {Code::usage, "--gpus-per-rank " + std::to_string(gpus) + " computes on GPUs: it does not go with " +
+                             (device == "cpu" ? "--device cpu" : "--engine native")};
+  }
   if (device == "cpu" || device == "auto") return {};
   if (device != "cuda" && number_of(device) < 0) {
     return {Code::usage, "--device is auto, cpu, cuda or cuda:N, not '" + device + "'"};
@@ -52,14 +58,15 @@ Status check_device_word(const std::string& device, const std::string& engine) {
   return {};
 }
 
-Result<int> choose_device(const std::string& device, const std::string& engine, const Placement& placement) {
-  LLMC_TRY(check_device_word(device, engine));
+Result<int> choose_device(const std::string& device, const std::string& engine, const Placement& placement, int gpus) {
+  LLMC_TRY(check_device_word(device, engine, gpus));
   if (device == "cpu") return -1;
-  const bool automatic = device == "auto";
+  const bool automatic = device == "auto" && gpus == 1;
+  const std::string asked = gpus > 1 ? fmt::format("--gpus-per-rank {}", gpus) : "--device " + device;
   if (automatic && (!kAutoTakesCuda || engine == "native" || !cuda_unusable().ok())) return -1;
   const Status unusable = cuda_unusable();
   if (!unusable.ok()) {
-    return Status(Code::failure, "--device " + device + ": " + unusable.message() + "; --device cpu gives the same bits");
+    return Status(Code::failure, asked + ": " + unusable.message() + "; --device cpu" + (gpus > 1 ? " alone" : "") + " gives the same bits");
   }
   const int visible = static_cast<int>(cuda_driver().devices.size());
   const int number = number_of(device);
@@ -67,8 +74,12 @@ Result<int> choose_device(const std::string& device, const std::string& engine, 
     return Status(Code::failure, fmt::format("--device {}: this process sees {} GPU{}, numbered from 0", device, visible,
                                              visible == 1 ? "" : "s"));
   }
+  if (std::max(number, 0) + gpus > visible) {
+    return Status(Code::failure, fmt::format("{}{}: this process sees {} GPU{}; ask for fewer, or give each rank more", asked,
+                                             number > 0 ? " from " + device : "", visible, visible == 1 ? "" : "s"));
+  }
   if (number >= 0) return number;
-  const int turn = device_of(placement, visible);
+  const int turn = device_of(placement, visible, gpus);
   return turn < 0 && !automatic ? 0 : turn;
 }
 

@@ -112,7 +112,7 @@ void DeviceOps::frequencies(int first, std::span<const int32_t> symbols, Ask ask
                           floats(Place::logits) + i * width, width * sizeof(float));
       }
     }
-    status_ = device_->wait();
+    status_ = wait();
     if (shard.count == 1 && status_.ok()) answer_tables(first, symbols);
     return;
   }

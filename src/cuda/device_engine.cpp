@@ -14,9 +14,6 @@ namespace llmc {
 
 namespace {
 
-constexpr int kMostStreams = 4096;  // more do not make a GPU faster
-constexpr int kSessions = 2;        // one computes while the other's answers become bits
-
 class DeviceEngine final : public Engine {
  public:
   DeviceEngine(std::unique_ptr<DeviceWeights> weights, DeviceOpener open, const DeviceEngineOptions& options)
@@ -24,9 +21,9 @@ class DeviceEngine final : public Engine {
 
   std::string name() const override { return "cuda, " + weights_->device().name(); }
   const Model& model() const override { return weights_->model(); }
-  int good_sessions() const override { return kSessions; }
+  int good_sessions() const override { return device_sessions; }
   int good_streams(int sessions, int context) const override {
-    return static_cast<int>(std::clamp<int64_t>(fitting(free_ / std::max(1, sessions), context), 1, kMostStreams));
+    return static_cast<int>(std::clamp<int64_t>(fitting(free_ / std::max(1, sessions), context), 1, most_device_streams));
   }
 
   Result<std::unique_ptr<Session>> make_session(int streams, int context) override {
@@ -66,18 +63,8 @@ class DeviceEngine final : public Engine {
   }
 
  private:
-  DeviceLimits limits(int streams, int context) const {
-    DeviceLimits out = DeviceOps::limits(model(), streams, context);
-    if (options_.most_rows > 0) out.max_rows = std::max(streams, options_.most_rows);
-    if (options_.most_head_rows > 0) out.head_rows = options_.most_head_rows;
-    return out;
-  }
-  int64_t fitting(uint64_t bytes, int context) const {
-    const int tokens = context > 0 ? context : model().config().context;
-    const uint64_t fixed = DeviceOps::fixed_bytes(*weights_, limits(kMostStreams, tokens));
-    const uint64_t usable = bytes / 10 * 9;
-    return usable < fixed ? 0 : static_cast<int64_t>((usable - fixed) / DeviceOps::bytes_per_stream(*weights_, tokens));
-  }
+  DeviceLimits limits(int streams, int context) const { return device_limits(model(), options_, streams, context); }
+  int64_t fitting(uint64_t bytes, int context) const { return fitting_streams(*weights_, options_, bytes, context); }
 
   const std::unique_ptr<DeviceWeights> weights_;
   const DeviceOpener open_;
@@ -86,6 +73,20 @@ class DeviceEngine final : public Engine {
 };
 
 }  // namespace
+
+DeviceLimits device_limits(const Model& model, const DeviceEngineOptions& options, int streams, int context) {
+  DeviceLimits out = DeviceOps::limits(model, streams, context);
+  if (options.most_rows > 0) out.max_rows = std::max(streams, options.most_rows);
+  if (options.most_head_rows > 0) out.head_rows = options.most_head_rows;
+  return out;
+}
+
+int64_t fitting_streams(const DeviceWeights& weights, const DeviceEngineOptions& options, uint64_t bytes, int context) {
+  const int tokens = context > 0 ? context : weights.model().config().context;
+  const uint64_t fixed = DeviceOps::fixed_bytes(weights, device_limits(weights.model(), options, most_device_streams, tokens));
+  const uint64_t usable = bytes / 10 * 9;
+  return usable < fixed ? 0 : static_cast<int64_t>((usable - fixed) / DeviceOps::bytes_per_stream(weights, tokens));
+}
 
 Result<std::unique_ptr<Engine>> make_device_engine(std::shared_ptr<const Model> model, DeviceOpener open,
                                                    const DeviceEngineOptions& options) {

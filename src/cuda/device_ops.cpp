@@ -152,6 +152,19 @@ size_t DeviceOps::stride(Place place) const {
 }
 
 // depth: that of the paths among the answers, 0 where there are none.
+Status DeviceOps::wait() {
+  if (!failed_.ok()) return failed_;
+  if (collective_) LLMC_TRY(collective_->wait());
+  const Status status = device_->wait();
+  if (!status.ok() && collective_) collective_->failure(status);
+  return status;
+}
+
+void DeviceOps::fail(const char* what) {
+  failed_ = {Code::failure, device_->name() + ": " + what};
+  if (collective_) collective_->failure(failed_);
+}
+
 DeviceOps::Layout DeviceOps::layout(int rows, int items, int asking, int depth) {
   Layout out{};
   size_t at = 0;
@@ -435,7 +448,7 @@ Status DeviceOps::finish() {
   // Of a graph: there the head runs once.
   if (ask_ == Ask::leaves && mode_ != Mode::at_once) download_leaves(0, asking_);
   device_->download(host_results_, results_, at_.result_bytes);
-  const Status status = device_->wait();
+  const Status status = wait();
   return status_.ok() ? status : std::exchange(status_, {});
 }
 
@@ -454,7 +467,7 @@ std::vector<float> DeviceOps::read(Place place, int rows) {
   const size_t ld = stride(place), width = local_width(place);
   std::vector<float> all(rows * ld), out(rows * width);
   device_->download(all.data(), floats(place), all.size() * sizeof(float));
-  if (!device_->wait().ok()) return {};
+  if (!wait().ok()) return {};
   for (int i = 0; i < rows; ++i) std::memcpy(&out[i * width], &all[i * ld], width * sizeof(float));
   return out;
 }
@@ -479,7 +492,7 @@ Result<std::vector<int64_t>> DeviceOps::products(const Linear& linear, int rows,
   this->linear(matrix, rows, cuda::LinearArgs::sums, nullptr, 0);
   device_->download(out.data(), acc_, out.size() * sizeof(int64_t));
   acc_ = before;
-  LLMC_TRY(device_->wait());
+  LLMC_TRY(wait());
   return out;
 }
 

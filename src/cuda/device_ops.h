@@ -71,6 +71,8 @@ class DeviceOps final : public Ops {
 
   // For the start-up check: the sums of a linear layer, [rows][n], for given integers [limbs][rows][k].
   Result<std::vector<int64_t>> products(const Linear& linear, int rows, const std::vector<int8_t>& q);
+  // An exception has ended an operation: the pass is lost, here and for the other members of the collective.
+  void fail(const char* what);
   // How many graphs were recorded, for tests.
   int graphs() const { return graph_count_; }
 
@@ -84,6 +86,8 @@ class DeviceOps final : public Ops {
   void download_leaves(int first, int count);
   Status take_leaves();
   static Layout layout(int rows, int items, int asking, int depth);
+  // device_->wait(), and the other members are told of its failure and this one of theirs.
+  Status wait();
   enum class Mode { at_once, recorded, replayed };
 
   int local_width(Place place) const;
@@ -144,6 +148,7 @@ class DeviceOps final : public Ops {
   std::vector<uint8_t> host_bad_;  // asking rows whose logits the host found out of range
   std::vector<uint8_t> range_;
   Status status_;  // of what was waited for before finish()
+  Status failed_;  // see fail()
 };
 
 }  // namespace llmc

@@ -1,18 +1,32 @@
 #include "cuda/parallel_ops.h"
 
+#include <exception>
 #include <mutex>
 
 namespace llmc {
 
-ParallelOps::ParallelOps(std::vector<std::unique_ptr<DeviceOps>> parts)
-    : parts_(std::move(parts)), start_(static_cast<ptrdiff_t>(parts_.size())), end_(static_cast<ptrdiff_t>(parts_.size())) {
+namespace {
+
+// Nothing may leave a thread, and the others wait for what this one exchanges.
+void run(DeviceOps& ops, const std::function<void(DeviceOps&)>& work) {
+  try {
+    work(ops);
+  } catch (const std::exception& error) {
+    ops.fail(error.what());
+  }
+}
+
+}  // namespace
+
+ParallelOps::ParallelOps(std::vector<std::unique_ptr<DeviceOps>> parts, std::shared_ptr<const void> keep, std::mutex* turn)
+    : keep_(std::move(keep)), turn_(turn ? std::unique_lock(*turn, std::defer_lock) : std::unique_lock<std::mutex>()), parts_(std::move(parts)), start_(static_cast<ptrdiff_t>(parts_.size())), end_(static_cast<ptrdiff_t>(parts_.size())) {
   for (size_t i = 1; i < parts_.size(); ++i) {
     threads_.emplace_back([this, i] {
       const FloatState exact;
       for (;;) {
         start_.arrive_and_wait();
         if (work_ == nullptr) return;
-        (*work_)(*parts_[i]);
+        run(*parts_[i], *work_);
         end_.arrive_and_wait();
       }
     });
@@ -28,7 +42,7 @@ ParallelOps::~ParallelOps() {
 void ParallelOps::on_all(const std::function<void(DeviceOps&)>& work) {
   work_ = &work;
   start_.arrive_and_wait();
-  work(*parts_[0]);
+  run(*parts_[0], work);
   end_.arrive_and_wait();
 }
 
@@ -47,7 +61,10 @@ Status ParallelOps::set_leaves(const LeafOrder& order) {
   return on_all_of([&](DeviceOps& ops) { return ops.set_leaves(order); });
 }
 Status ParallelOps::begin(const Batch& batch) {
-  return on_all_of([&](DeviceOps& ops) { return ops.begin(batch); });
+  if (turn_.mutex() != nullptr) turn_.lock();
+  const Status begun = on_all_of([&](DeviceOps& ops) { return ops.begin(batch); });
+  if (!begun.ok() && turn_.owns_lock()) turn_.unlock();
+  return begun;
 }
 void ParallelOps::layer(int layer) {
   for (const auto& part : parts_) part->layer(layer);
@@ -79,7 +96,9 @@ void ParallelOps::frequencies(int first, std::span<const int32_t> symbols, Ask a
   if (ask == Ask::tables && parts_.size() > 1) parts_[0]->answer_tables(first, symbols);
 }
 Status ParallelOps::finish() {
-  return on_all_of([](DeviceOps& ops) { return ops.finish(); });
+  const Status finished = on_all_of([](DeviceOps& ops) { return ops.finish(); });
+  if (turn_.owns_lock()) turn_.unlock();
+  return finished;
 }
 
 }  // namespace llmc

@@ -5,6 +5,7 @@
 #include <barrier>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -14,8 +15,11 @@ namespace llmc {
 
 class ParallelOps final : public Ops {
  public:
-  // parts: by shard, at least one.
-  explicit ParallelOps(std::vector<std::unique_ptr<DeviceOps>> parts);
+  // parts: by shard, at least one. `keep` is what they use and do not own: it goes after them.
+  // A part that fails or throws ends the pass of all (Collective::failure): finish() says which it was.
+  // `turn`, which outlives this, is held from begin() to finish(): passes that share devices must not wait for each other's exchanges.
+  explicit ParallelOps(std::vector<std::unique_ptr<DeviceOps>> parts, std::shared_ptr<const void> keep = nullptr,
+                       std::mutex* turn = nullptr);
   ~ParallelOps() override;
 
   int max_rows() const override { return parts_[0]->max_rows(); }
@@ -50,6 +54,8 @@ class ParallelOps final : public Ops {
   void on_all(const std::function<void(DeviceOps&)>& work);
   Status on_all_of(const std::function<Status(DeviceOps&)>& work);
 
+  const std::shared_ptr<const void> keep_;
+  std::unique_lock<std::mutex> turn_;
   const std::vector<std::unique_ptr<DeviceOps>> parts_;
   std::barrier<> start_, end_;
   const std::function<void(DeviceOps&)>* work_ = nullptr;  // null: leave

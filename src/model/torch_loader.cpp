@@ -71,6 +71,7 @@ Result<std::unique_ptr<Engine>> open_torch_engine(std::shared_ptr<const Model> m
   request.model = std::move(model);
   request.isa = options.isa;
   request.device = options.device;
+  request.devices = options.devices;
   Result<std::unique_ptr<Engine>> engine = Status(Code::failure, "the libtorch back end gave no answer");
   factory(&request, &engine);
   return engine;

@@ -18,6 +18,7 @@ struct TorchOptions {
   std::string isa;                     // kernels on a CPU; as for make_native_engine
   int device = -1;                     // GPU, as CUDA numbers those that the process sees; -1: the CPU
   std::filesystem::path library = {};  // empty: the places of torch_library_places()
+  int devices = 0;                     // so many GPUs from `device` on share the model, through NCCL; 0: one, without
 };
 
 // Where the library is looked for, in order: $LLMC_TORCH_LIBRARY ($LLMC_TORCH_CUDA_LIBRARY), the program's own
@@ -33,7 +34,7 @@ Result<std::unique_ptr<Engine>> open_torch_engine(std::shared_ptr<const Model> m
 // ---- the border between the two sides (src/torch/factory.cpp)
 
 // Both sides are C++ and share class layouts, so they have to come from one build.
-inline constexpr char kTorchAbi[] = "llmc-torch 2, " __VERSION__;
+inline constexpr char kTorchAbi[] = "llmc-torch 3, " __VERSION__;
 struct TorchRequest {
   uint64_t size = sizeof(TorchRequest);
   uint64_t model_size = sizeof(Model);
@@ -41,6 +42,7 @@ struct TorchRequest {
   std::shared_ptr<const Model> model;
   std::string isa;
   int device = -1;
+  int devices = 0;
 
   bool fits() const {
     return size == sizeof(TorchRequest) && std::strcmp(abi, kTorchAbi) == 0 && model_size == sizeof(Model);

@@ -31,6 +31,7 @@ class CudaDevice final : public Device {
     for (const cudaGraphExec_t graph : graphs_) (void)cudaGraphExecDestroy(graph);
   }
 
+  CudaQueue queue() const { return {index_, name_, stream_.stream()}; }
   std::string name() const override { return name_; }
   int processors() const override { return processors_; }
   unsigned most_shared_bytes() const override { return shared_bytes_; }
@@ -139,6 +140,8 @@ class CudaDevice final : public Device {
 };
 
 }  // namespace
+
+CudaQueue queue_of(Device& device) { return static_cast<CudaDevice&>(device).queue(); }
 
 Result<std::unique_ptr<Device>> open_cuda_device(int index) {
   try {

@@ -15,6 +15,22 @@ void expect_usage_error(const std::string& arguments, const std::string& mention
   EXPECT_EQ(outcome.out, "");
 }
 
+TEST(CommandLine, SeveralGpusOfARankAreRefusedWhereThereAreNone) {
+  expect_usage_error("compress x -o y --gpus-per-rank 2 --device cpu", "--gpus-per-rank 2 computes on GPUs");
+  expect_usage_error("compress x -o y --gpus-per-rank 2 --engine native", "--engine native");
+  expect_usage_error("compress x -o y --gpus-per-rank 0", "1 to 64");
+  const TempDir dir;
+  spill(dir / "in.txt", "some text");
+  const std::string arguments = "compress " + (dir / "in.txt") + " -o " + (dir / "out.h5") + " -q --gpus-per-rank ";
+  const Outcome outcome = llmc(arguments + "2");
+  if (outcome.code == 0) GTEST_SKIP() << "not run: this machine has GPUs";
+  EXPECT_EXIT_CODE(outcome, 1);
+  EXPECT_NE(outcome.err.find("--gpus-per-rank 2: "), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("--device cpu"), std::string::npos) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(dir / "out.h5"));
+  EXPECT_EXIT_CODE(llmc(arguments + "1"), 0);
+}
+
 TEST(CommandLine, HelpOfEveryVerb) {
   const Outcome all = llmc("--help");
   ASSERT_EXIT_CODE(all, 0);

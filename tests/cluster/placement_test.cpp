@@ -106,6 +106,18 @@ TEST(Placement, DevicesInTurn) {
   EXPECT_EQ(device_of(p, 4), 1);
   EXPECT_EQ(device_of(p, 1), 0);
   EXPECT_EQ(device_of(p, 0), -1);
+  // Several each: groups that follow each other; what fills none is left alone.
+  EXPECT_EQ(device_of(p, 8, 2), 2);
+  EXPECT_EQ(device_of(p, 7, 2), 4);
+  EXPECT_EQ(device_of(p, 4, 4), 0);
+  EXPECT_EQ(device_of(p, 3, 4), -1);
+  EXPECT_EQ(device_of(p, 4, 0), -1);
+  for (const int visible : {4, 6, 9}) {
+    std::vector<int> taken;
+    for (p.worker_index = 0; p.worker_index < visible / 2; ++p.worker_index) taken.push_back(device_of(p, visible, 2));
+    for (size_t i = 0; i < taken.size(); ++i) EXPECT_EQ(taken[i], static_cast<int>(2 * i)) << visible;
+  }
+  p.worker_index = 5;
   p.worker = false;
   EXPECT_EQ(device_of(p, 4), -1);
 }

@@ -2,9 +2,12 @@
 // bits of one device.
 #include <gtest/gtest.h>
 
-#include <barrier>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 #include "../model/transcript.h"
+#include "cuda/parallel_engine.h"
 #include "cuda/parallel_ops.h"
 #include "emulator.h"
 #include "model/forward_session.h"
@@ -18,62 +21,94 @@ using namespace test;
 // The emulated devices have no queue: what they hold is there when an operation is called.
 class Team {
  public:
-  explicit Team(int count) : count_(count), at_(count), barrier_(count) {}
+  explicit Team(int count) : count_(count), at_(count) {}
 
   class Member final : public Collective {
    public:
-    Member(Team& team, int index) : team_(team), index_(index) {}
+    Member(std::shared_ptr<Team> team, int index) : team_(std::move(team)), index_(index) {}
     int index() const override { return index_; }
-    int count() const override { return team_.count_; }
+    int count() const override { return team_->count_; }
     void all_max(uint32_t* at, size_t n) override {
-      team_.all(index_, at, n, [](uint32_t a, uint32_t b) { return std::max(a, b); });
+      team_->all(index_, at, n, [](uint32_t a, uint32_t b) { return std::max(a, b); });
     }
     void all_sum(uint64_t* at, size_t n) override {
-      team_.all(index_, at, n, [](uint64_t a, uint64_t b) { return a + b; });
+      team_->all(index_, at, n, [](uint64_t a, uint64_t b) { return a + b; });
+    }
+    Status wait() override {
+      const std::lock_guard lock(team_->mutex_);
+      return team_->failed_;
+    }
+    void failure(const Status& why) override {
+      const std::lock_guard lock(team_->mutex_);
+      if (team_->failed_.ok()) team_->failed_ = why;
+      team_->changed_.notify_all();
     }
 
    private:
-    Team& team_;
+    const std::shared_ptr<Team> team_;
     const int index_;
   };
 
  private:
+  // Until all have come, or one has failed.
+  bool meet() {
+    std::unique_lock lock(mutex_);
+    if (!failed_.ok()) return false;
+    const uint64_t turn = turn_;
+    if (++arrived_ == count_) {
+      arrived_ = 0;
+      ++turn_;
+      changed_.notify_all();
+      return true;
+    }
+    changed_.wait(lock, [&] { return turn_ != turn || !failed_.ok(); });
+    return turn_ != turn;
+  }
   template <class T, class Join>
   void all(int index, T* at, size_t n, const Join& join) {
     at_[index] = at;
-    barrier_.arrive_and_wait();
+    if (!meet()) return;
     std::vector<T> joined(static_cast<const T*>(at_[0]), static_cast<const T*>(at_[0]) + n);
     for (int other = 1; other < count_; ++other) {
       const T* theirs = static_cast<const T*>(at_[other]);
       for (size_t i = 0; i < n; ++i) joined[i] = join(joined[i], theirs[i]);
     }
-    barrier_.arrive_and_wait();
+    if (!meet()) return;
     std::copy(joined.begin(), joined.end(), at);
-    barrier_.arrive_and_wait();
+    (void)meet();
   }
 
   const int count_;
   std::vector<const void*> at_;
-  std::barrier<> barrier_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int arrived_ = 0;
+  uint64_t turn_ = 0;
+  Status failed_;
 };
+
+std::vector<std::unique_ptr<Collective>> make_team(int count) {
+  auto team = std::make_shared<Team>(count);
+  std::vector<std::unique_ptr<Collective>> members;
+  for (int i = 0; i < count; ++i) members.push_back(std::make_unique<Team::Member>(team, i));
+  return members;
+}
 
 struct Parallel {
   Parallel(std::shared_ptr<const Model> model, int count, int streams)
-      : team(count), logits(static_cast<size_t>(32) * model->config().vocab) {
+      : members(make_team(count)), logits(static_cast<size_t>(32) * model->config().vocab) {
     std::vector<std::unique_ptr<DeviceOps>> parts;
     for (int i = 0; i < count; ++i) {
       auto share = DeviceWeights::make(model, make_emulator(), {i, count});
       EXPECT_TRUE(share.ok()) << share.status().message();
       weights.push_back(std::move(*share));
-      members.push_back(std::make_unique<Team::Member>(team, i));
       const DeviceLimits limits{streams, model->config().context, 64, 32};
-      parts.push_back(std::make_unique<DeviceOps>(*weights.back(), make_emulator(), limits, members.back().get(), logits.data()));
+      parts.push_back(std::make_unique<DeviceOps>(*weights.back(), make_emulator(), limits, members[static_cast<size_t>(i)].get(), logits.data()));
     }
     session = make_forward_session(*model, std::make_unique<ParallelOps>(std::move(parts)), streams, model->config().context);
   }
-  Team team;
+  std::vector<std::unique_ptr<Collective>> members;
   std::vector<float> logits;
-  std::vector<std::unique_ptr<Team::Member>> members;
   std::vector<std::unique_ptr<DeviceWeights>> weights;
   std::unique_ptr<Session> session;
 };
@@ -147,6 +182,124 @@ TEST(Parallel, SearchesRanksAndRangeErrorsAreThoseOfOneDevice) {
     EXPECT_GT(bad, 0);
     EXPECT_LT(bad, streams);
   }
+}
+
+// A device that goes wrong at its n-th kernel: an error that wait() tells, or an exception.
+class Faulty final : public Device {
+ public:
+  Faulty(std::unique_ptr<Device> inner, int number, int kernels, bool throws)
+      : inner_(std::move(inner)), number_(number), left_(kernels), throws_(throws) {}
+  std::string name() const override { return "emulated GPU " + std::to_string(number_); }
+  int processors() const override { return inner_->processors(); }
+  unsigned most_shared_bytes() const override { return inner_->most_shared_bytes(); }
+  uint64_t free_bytes() override { return inner_->free_bytes(); }
+  uint8_t* take(size_t bytes) override { return inner_->take(bytes); }
+  uint8_t* take_host(size_t bytes) override { return inner_->take_host(bytes); }
+  void upload(void* to, const void* from, size_t bytes) override { inner_->upload(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { inner_->download(to, from, bytes); }
+  void clear(void* at, size_t bytes) override { inner_->clear(at, bytes); }
+  Status wait() override {
+    if (left_ <= 0) return {Code::failure, name() + ": fell off the bus"};
+    return inner_->wait();
+  }
+#define LLMC_FAULTY(kernel, Args)                                            \
+  void kernel(const cuda::Launch& launch, const cuda::Args& args) override { \
+    if (--left_ <= 0) {                                                      \
+      if (throws_) throw std::runtime_error("fell off the bus");             \
+      return;                                                                \
+    }                                                                        \
+    inner_->kernel(launch, args);                                            \
+  }
+  LLMC_CUDA_KERNELS(LLMC_FAULTY)
+#undef LLMC_FAULTY
+  bool has_graphs() const override { return false; }
+  void begin_graph() override {}
+  int end_graph() override { return 0; }
+  void run(int) override {}
+
+ private:
+  const std::unique_ptr<Device> inner_;
+  const int number_;
+  int left_;
+  const bool throws_;
+};
+
+DeviceEngineOptions small(bool check) {
+  DeviceEngineOptions options;
+  options.check = check;
+  options.most_rows = 64;
+  options.most_head_rows = 32;
+  return options;
+}
+
+Result<std::unique_ptr<Engine>> engine_of(std::shared_ptr<const Model> model, int count, bool check, int faulty = -1, int kernels = 0,
+                                          bool throws = false) {
+  std::vector<DeviceOpener> open;
+  for (int i = 0; i < count; ++i) {
+    open.push_back([=]() -> Result<std::unique_ptr<Device>> {
+      const int most = i == faulty ? kernels : std::numeric_limits<int>::max();
+      return std::unique_ptr<Device>(std::make_unique<Faulty>(make_emulator(), i, most, throws));
+    });
+  }
+  const auto collectives = [](const std::vector<Device*>& queues) -> Result<std::vector<std::unique_ptr<Collective>>> {
+    return make_team(static_cast<int>(queues.size()));
+  };
+  return make_parallel_engine(std::move(model), std::move(open), collectives, small(check));
+}
+
+TEST(Parallel, TheEngineGivesTheBitsOfOneDevice) {
+  const auto model = four_heads().model(8);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const std::vector<Symbol> symbols = symbols_of(**model, "tests/data/text/alice29.txt", 400, 20);
+  const auto native = make_native_engine(*model);
+  auto one = (*native)->make_session(1);
+  const std::string expected = transcript(**one, **model, symbols, {});
+  for (const int count : {1, 2, 4}) {
+    const auto engine = engine_of(*model, count, count == 2);
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    EXPECT_GE((*engine)->good_streams(1, 0), 1);
+    EXPECT_NE((*engine)->name().find("emulated GPU " + std::to_string(count - 1)), std::string::npos) << (*engine)->name();
+    auto session = (*engine)->make_session(3);
+    ASSERT_TRUE(session.ok()) << session.status().message();
+    EXPECT_EQ(transcript(**session, **model, symbols, {3, 1, 5, Ask::intervals}), expected) << count;
+    if (count != 2) continue;
+    // Two sessions at once take turns.
+    auto other = (*engine)->make_session(3);
+    ASSERT_TRUE(other.ok()) << other.status().message();
+    std::string second;
+    std::thread beside([&] { second = transcript(**other, **model, symbols, {3, 1, 7, Ask::tables}); });
+    EXPECT_EQ(transcript(**session, **model, symbols, {3, 1, 3, Ask::intervals}), expected);
+    beside.join();
+    EXPECT_EQ(second, expected);
+  }
+  EXPECT_EQ(engine_of(*model, 3, false).status().code(), Code::usage);
+}
+
+// Wherever in a pass one of them fails: all end, the session says which it was, and stays failed.
+TEST(Parallel, AFailingDeviceEndsAllOfThemByName) {
+  const auto model = four_heads().model(8);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (const int count : {1, 2, 4}) {
+    for (const bool throws : {false, true}) {
+      for (const int kernels : {1, 2, 4, 5, 9, 14, 17}) {
+        const int faulty = kernels % count;
+        const auto engine = engine_of(*model, count, false, faulty, kernels, throws);
+        ASSERT_TRUE(engine.ok()) << engine.status().message();
+        auto session = (*engine)->make_session(2);
+        ASSERT_TRUE(session.ok()) << session.status().message();
+        const std::vector<Row> rows = {{0, 1, 2, {}}, {1, 3, 4, {}}};
+        Status status;
+        for (int pass = 0; pass < 20 && status.ok(); ++pass) status = (*session)->feed(rows, Ask::intervals);
+        ASSERT_EQ(status.code(), Code::failure) << count << " " << kernels;
+        EXPECT_NE(status.message().find("emulated GPU " + std::to_string(faulty) + ": fell off the bus"), std::string::npos) << status.message();
+        EXPECT_FALSE((*session)->feed(rows, Ask::intervals).ok());
+      }
+    }
+  }
+  // At start-up it is refused.
+  const auto refused = engine_of(*model, 2, true, 1, 5);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("emulated GPU 1: fell off the bus"), std::string::npos) << refused.status().message();
 }
 
 TEST(Parallel, AModelThatCannotBeSplitIsRefused) {

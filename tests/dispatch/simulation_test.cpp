@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "base/log.h"
@@ -402,6 +403,7 @@ struct Seeded : testing::TestWithParam<int> {
 TEST_P(Seeded, EveryTaskIsFinishedOnceOrReported) {
   const bool long_tier = std::getenv("LLMC_LONG") != nullptr;
   const int count = long_tier ? 20000 : 400;
+  uint64_t tasks = 0, finished = 0, failed = 0, kills = 0, freezes = 0, drained = 0;
   for (int n = 0; n < count; ++n) {
     const uint64_t seed = static_cast<uint64_t>(GetParam()) * 100000 + static_cast<uint64_t>(n);
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -477,7 +479,16 @@ TEST_P(Seeded, EveryTaskIsFinishedOnceOrReported) {
       EXPECT_TRUE(s.report.clean);
     }
     if (HasFailure()) return;
+    tasks += s.job.sizes.size();
+    finished += s.job.finished_by.size();
+    failed += s.job.failed_by.size();
+    kills += s.faults.kills.size();
+    freezes += s.faults.freezes.size();
+    drained += s.status.code() == Code::drained;
   }
+  std::printf("%d seeds, %llu tasks: %llu finished once, %llu reported failed once; %llu workers killed, %llu frozen, %llu drains\n", count,
+              static_cast<unsigned long long>(tasks), static_cast<unsigned long long>(finished), static_cast<unsigned long long>(failed),
+              static_cast<unsigned long long>(kills), static_cast<unsigned long long>(freezes), static_cast<unsigned long long>(drained));
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, Seeded, testing::Range(0, 8));

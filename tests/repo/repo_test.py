@@ -16,7 +16,8 @@ ROOT = ""
 LIBRARY_HOMES = [
     (r"hdf5.*\.h|H5(?!PLextern)\w*\.h", {"archive"}),
     (r"H5PLextern\.h", {"plugin"}),
-    (r"mpi\.h|nccl\.h", {"comm"}),
+    (r"mpi\.h", {"comm"}),
+    (r"nccl\.h", {"torch"}),
     (r"(torch|ATen|c10|caffe2)/.*", {"torch"}),
     (r"boost/.*", {"commands"}),
     (r"(archive|archive_entry)\.h", {"corpus"}),

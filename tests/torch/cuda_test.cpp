@@ -54,6 +54,20 @@ TEST_F(Cuda, GivesTheCommittedFrequencies) {
   }
 }
 
+// The exchange between the GPUs of a rank, with as many as there are; with one it has nothing to exchange, and is called all the same.
+TEST_F(Cuda, SeveralGpusOfARankGiveTheCommittedFrequencies) {
+  const int count = static_cast<int>(cuda_driver().devices.size());
+  const Golden& golden = kGolden[0];
+  const auto model = golden_model(golden.activations);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (const int gpus : {1, 2}) {
+    if (gpus > count) GTEST_SKIP() << "not run: there is one GPU";
+    const auto engine = open_torch_engine(*model, {"", 0, LLMC_TORCH_CUDA_LIBRARY, gpus});
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    EXPECT_EQ(run(**engine, golden_symbols(**model, golden.symbols), {17, 8, 64, Ask::intervals}), golden.digest) << gpus;
+  }
+}
+
 TEST_F(Cuda, EqualsNativeOnOddShapesAndEscapes) {
   for (const int activations : {8, 16}) {
     Checkpoint checkpoint;
