@@ -44,7 +44,7 @@ rm -f "$report"
 status=0
 # MPI tests declare how many cores they take (PROCESSORS), so that -j does not pile them up.
 ctest --test-dir "$llmc_build" -j "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" \
-  "${tier[@]}" "${only[@]}" || status=$?
+  --test-output-size-passed 8192 "${tier[@]}" "${only[@]}" || status=$?
 
 # Everything once more under the sanitizers, and every parser under libFuzzer. What fails here counts as failed.
 more_failed=0
@@ -73,6 +73,10 @@ number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "$report" 2>/dev/n
 tests=$(number tests) failed=$(number failures) skipped=$(number skipped) disabled=$(number disabled)
 [ -n "$tests" ] || exit 1
 tests=$((tests - disabled)) # helper processes of other tests
+if [ $all = 1 ]; then # what the sweeps have done: kills, flips, cuts, executions
+  sed -n '/testcase name=/{s/.*testcase name="\([^"]*\)".*/\1/;s/  # GetParam.*//;p};s/.*tally: \([^<]*\).*/    \1/p' "$report" |
+    grep -B 1 '^    ' | grep -v '^--' || true
+fi
 if [ "$skipped" -gt 0 ]; then
   grep -o 'not run: [^<&]*' "$report" | sort | uniq -c | sort -rn || true
 fi

@@ -69,7 +69,7 @@ TEST_F(Damage, CutAtEvery512Bytes) {
   longer.push_back(0);
   overwrite(bad_, longer);
   EXPECT_FALSE(examine(bad_, corpus_.text, "longer"));
-  std::printf("%d cuts\n", cuts);
+  std::printf("tally: %d cuts\n", cuts);
 }
 
 TEST_F(Damage, FlippedBits) {
@@ -101,7 +101,7 @@ TEST_F(Damage, FlippedBits) {
     }
   }
   EXPECT_GT(named, 500);
-  std::printf("%d flips, all found; %d of them named by chunk and file\n", rounds, named);
+  std::printf("tally: %d flips, all found; %d of them named by chunk and file\n", rounds, named);
 }
 
 TEST_F(Damage, FlippedBitsInASet) {
@@ -316,7 +316,7 @@ TEST_F(Damage, ForgedIndexes) {
     ASSERT_EQ(text, block.text_bytes);
     for (const IndexChunk& c : index->chunks) ASSERT_LE(c.offset + c.frame_size, block.file_bytes);
   }
-  std::printf("%d forged indexes, %d of them harmless\n", rounds, accepted);
+  std::printf("tally: %d forged indexes, %d of them harmless\n", rounds, accepted);
 
   // A bomb: a small index that claims to be large, and one that is larger than it claims.
   for (const size_t size : {size_t{100} << 20, plain.size() + 1, plain.size() - 1}) {

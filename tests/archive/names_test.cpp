@@ -157,7 +157,7 @@ TEST(NameIndex, DamageIsToldAndNeverAnswers) {
     told += corrupt;
   }
   EXPECT_GE(told, rounds * 9 / 10);
-  std::printf("%d of %d damaged indexes were told by look-ups\n", told, rounds);
+  std::printf("tally: %d of %d damaged indexes were told by look-ups\n", told, rounds);
 }
 
 }  // namespace

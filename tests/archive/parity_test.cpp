@@ -132,7 +132,7 @@ TEST_F(Parity, ItsOwnDamage) {
     expect_repaired(bad, std::to_string(i));
     ++repaired;
   }
-  std::printf("%d of %d times the file came back with its parity damaged\n", repaired, rounds);
+  std::printf("tally: %d of %d times the file came back with its parity damaged\n", repaired, rounds);
   overwrite(parity_, {});
   EXPECT_EQ(examine_parity(file_, parity_).status().code(), Code::corrupt);
   fs::remove(parity_);
@@ -163,7 +163,7 @@ TEST_F(Parity, NeverAWrongByte) {
   }
   EXPECT_GT(repaired, rounds / 4);
   EXPECT_GT(refused, 0);
-  std::printf("%d damaged files: %d came back, %d were refused, none came back wrong\n", rounds, repaired, refused);
+  std::printf("tally: %d damaged files: %d came back, %d were refused, none came back wrong\n", rounds, repaired, refused);
 }
 
 TEST(ParityOfSets, IsWrittenVerifiedAndUsed) {

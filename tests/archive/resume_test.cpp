@@ -101,7 +101,7 @@ TEST(Resume, AtEveryFaultPoint) {
       }
     }
   }
-  std::printf("%d kills and %d errors at fault points, each resumed to identical bytes\n", kills, errors);
+  std::printf("tally: %d kills and %d errors at fault points, each resumed to identical bytes\n", kills, errors);
   EXPECT_GE(kills, 30);
   EXPECT_GE(errors, 25);
 }
@@ -126,7 +126,7 @@ TEST(Resume, KilledAtRandomTimesUntilDone) {
     }
     resume_and_compare(out, SetMode::resume, expected, std::to_string(round));
   }
-  std::printf("%d random kills\n", kills);
+  std::printf("tally: %d random kills\n", kills);
 }
 
 // Takes the first of two runs to a certain point and leaves it there.
@@ -359,7 +359,7 @@ TEST(Resume, FullDisk) {
     fs::remove_all(disk / layout);
   }
   ::umount(disk.c_str());
-  std::printf("%d times no space left\n", refusals);
+  std::printf("tally: %d times no space left\n", refusals);
 }
 
 }  // namespace

@@ -122,7 +122,7 @@ TEST_F(SalvageFrames, DamagedFramesAreStraysAndNeverTakenForSound) {
     ASSERT_FALSE(found.shards[0].frames.contains(chunk)) << at;
     if (HasFatalFailure()) return;
   }
-  std::printf("%d flips in frames, none taken for sound\n", rounds);
+  std::printf("tally: %d flips in frames, none taken for sound\n", rounds);
 }
 
 TEST_F(SalvageFrames, SetsSpoolsAndArchivesInsideArchives) {

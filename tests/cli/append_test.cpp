@@ -179,7 +179,7 @@ TEST_F(Append, KilledAtEveryFaultPoint) {
   }
   EXPECT_GE(killed_at.size(), 12u);
   EXPECT_GE(committed, 1) << "the window behind the commit was not met";
-  std::printf("%d kills at %zu points, %d of them behind the commit\n", kills, killed_at.size(), committed);
+  std::printf("tally: %d kills at %zu points, %d of them behind the commit\n", kills, killed_at.size(), committed);
 }
 
 TEST_F(Append, FailedAtItsOwnFaultPoints) {

@@ -81,7 +81,7 @@ TEST_F(DamagedSet, FlippedBits) {
       if (HasFailure()) return;
     }
   }
-  std::printf("%d flips: all found by verify, no wrong byte extracted, %d documents lost in all\n", flips, lost);
+  std::printf("tally: %d flips: all found by verify, no wrong byte extracted, %d documents lost in all\n", flips, lost);
 }
 
 TEST_F(DamagedSet, CutAtEvery512Bytes) {
@@ -95,7 +95,7 @@ TEST_F(DamagedSet, CutAtEvery512Bytes) {
       extract_rest(name + " cut to " + std::to_string(size));
     }
   }
-  std::printf("%d cuts\n", cuts);
+  std::printf("tally: %d cuts\n", cuts);
 }
 
 TEST_F(DamagedSet, OneShardLostCostsItsOwnDocumentsOnly) {
@@ -209,7 +209,7 @@ TEST_F(DamagedSet, RepairBringsBackTheVeryBytes) {
       ++repaired;
     }
   }
-  std::printf("%d damaged files repaired to the very bytes\n", repaired);
+  std::printf("tally: %d damaged files repaired to the very bytes\n", repaired);
   // Without parity, and beyond it.
   EXPECT_EXIT_CODE(llmc("repair " + (dir_ / "without")), 1);
   fresh();

@@ -156,7 +156,7 @@ TEST(Limits, MemoryIsBoundedWhateverTheInputsSize) {
     Outcome outcome;
     const long peak = peak_of_ranks("mpirun -n 3 " + product() + " compress " + (dir / "in") + " -q " + c.options + " -o " + out, &outcome);
     ASSERT_EXIT_CODE(outcome, 0);
-    std::printf("%s bytes, %s: %ld MiB resident over all ranks\n", c.bytes.c_str(), c.options.c_str(), peak >> 10);
+    std::printf("tally: %s bytes, %s: %ld MiB resident over all ranks\n", c.bytes.c_str(), c.options.c_str(), peak >> 10);
     EXPECT_GT(peak, 1000);
     EXPECT_LE(peak, 1L << 20);
     fs::remove_all(out);

@@ -126,7 +126,7 @@ TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
     EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "") << "round " << i;
     fs::remove_all(out);
   }
-  std::printf("%d of %d runs were killed before their end; none lost anything\n", killed, rounds);
+  std::printf("tally: %d of %d runs were killed before their end; none lost anything\n", killed, rounds);
 }
 
 }  // namespace

@@ -486,7 +486,7 @@ TEST_P(Seeded, EveryTaskIsFinishedOnceOrReported) {
     freezes += s.faults.freezes.size();
     drained += s.status.code() == Code::drained;
   }
-  std::printf("%d seeds, %llu tasks: %llu finished once, %llu reported failed once; %llu workers killed, %llu frozen, %llu drains\n", count,
+  std::printf("tally: %d seeds, %llu tasks: %llu finished once, %llu reported failed once; %llu workers killed, %llu frozen, %llu drains\n", count,
               static_cast<unsigned long long>(tasks), static_cast<unsigned long long>(finished), static_cast<unsigned long long>(failed),
               static_cast<unsigned long long>(kills), static_cast<unsigned long long>(freezes), static_cast<unsigned long long>(drained));
 }

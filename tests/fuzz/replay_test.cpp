@@ -40,7 +40,7 @@ TEST_P(Replay, CorpusAndNeighbours) {
       GetParam().run(near);
     }
   }
-  std::printf("%s: %llu executions\n", GetParam().name, static_cast<unsigned long long>(runs));
+  std::printf("tally: %s: %llu executions\n", GetParam().name, static_cast<unsigned long long>(runs));
 }
 
 INSTANTIATE_TEST_SUITE_P(Fuzz, Replay, testing::ValuesIn(targets()),
