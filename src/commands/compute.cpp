@@ -1,6 +1,5 @@
 #include "commands/compute.h"
 
-#include <algorithm>
 #include <cstdio>
 
 #include "base/log.h"
@@ -149,15 +148,10 @@ Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& s
   if (setup.needs_model()) {
     LLMC_ASSIGN(worker.engine, open_engine(options.engine, model, options.device, placement, options.gpus));
   }
-  // A device says what keeps it busy; on the CPU it is the cores.
-  int threads = worker.engine ? worker.engine->good_sessions() : 0;
-  // Mixing is the host's part of the work: so many cores take it up as leave each session streams enough.
-  constexpr int most_sessions = 8, enough_streams = 256;
-  while (setup.parameters.codec == Codec::mix && threads > 0 && threads < std::min(placement.threads, most_sessions) &&
-         worker.engine->good_streams(threads + 1, static_cast<int>(setup.parameters.window)) >= enough_streams) {
-    ++threads;
+  int threads = placement.threads;
+  if (worker.engine) {
+    threads = default_sessions(*worker.engine, setup.parameters.codec == Codec::mix, static_cast<int>(setup.parameters.window), threads);
   }
-  if (threads == 0) threads = placement.threads;
   if (options.threads) threads = options.threads;
   int streams = worker.engine ? worker.engine->good_streams(threads, static_cast<int>(setup.parameters.window)) : 0;
   if (streams == 0) streams = default_streams(model.get(), threads);

@@ -6,8 +6,17 @@
 #include <cstdint>
 
 #include "model/model.h"
+#include "model/session.h"
 
 namespace llmc {
+
+int default_sessions(const Engine& engine, bool mixing, int context, int cores) {
+  constexpr int most = 8, enough_streams = 256;
+  int sessions = engine.good_sessions();
+  if (sessions == 0) return cores;
+  while (mixing && sessions < std::min(cores, most) && engine.good_streams(sessions + 1, context) >= enough_streams) ++sessions;
+  return sessions;
+}
 
 int default_streams(const Model* model, int threads) {
   constexpr int64_t least = 6, most = 16;

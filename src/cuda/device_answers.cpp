@@ -42,7 +42,7 @@ Status DeviceOps::take_leaves() {
       leaf_sums_ = reinterpret_cast<uint64_t*>(device_->take(rounded(rows * blocks * sizeof(uint64_t))));
     }
     if (weights_.shard().index == 0 && asking_ > host_leaf_rows_) {
-      const size_t rows = std::max(asking_, limits_.streams);
+      const size_t rows = std::max(asking_, 2 * host_leaf_rows_);
       host_leaf_rows_ = 0;
       host_leaf_weights_ = reinterpret_cast<uint32_t*>(device_->take_host(rows * leaves * sizeof(uint32_t)));
       host_leaf_sums_ = reinterpret_cast<uint64_t*>(device_->take_host(rows * blocks * sizeof(uint64_t)));
