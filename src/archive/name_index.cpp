@@ -10,7 +10,7 @@
 namespace llmc {
 namespace {
 
-constexpr uint8_t magic[8] = {0x89, 'L', 'L', 'C', 'N', 'A', 'M', '\n'};
+constexpr uint8_t index_magic[8] = {0x89, 'L', 'L', 'C', 'N', 'A', 'M', '\n'};
 constexpr size_t header_bytes = 16, trailer_bytes = 48;
 constexpr size_t block_plain_bytes = 16384;  // a block ends with the name that reaches it
 constexpr size_t max_block_plain = 32768, max_block_bytes = 34000;
@@ -63,7 +63,7 @@ Result<NameIndexWriter> NameIndexWriter::create(const std::filesystem::path& pat
   writer.first_shard_ = first_shard;
   writer.shards_ = shards;
   ByteWriter header;
-  header.bytes(magic);
+  header.bytes(index_magic);
   header.u32(first_shard);
   header.u32(shards);
   LLMC_TRY(writer.put(header.view()));
@@ -136,7 +136,7 @@ Result<NameIndexFacts> NameIndexWriter::finish() {
   trailer.u32(1);  // version
   trailer.u32(first_shard_);
   trailer.u32(crc32c(trailer.view(), shards_));
-  trailer.bytes(magic);
+  trailer.bytes(index_magic);
   LLMC_TRY(put(trailer.view()));
   LLMC_TRY(file_.sync());
   LLMC_TRY(file_.close());
@@ -157,9 +157,9 @@ Result<NameIndex> NameIndex::open(const std::filesystem::path& path, uint32_t fi
   Bytes header(header_bytes), trailer(trailer_bytes);
   LLMC_TRY(index.file_.read_at(0, header));
   LLMC_TRY(index.file_.read_at(index.bytes_ - trailer_bytes, trailer));
-  ByteReader head(ByteView(header).subspan(sizeof magic)), in(trailer);
-  const bool ours = std::equal(std::begin(magic), std::end(magic), header.begin()) &&
-                    std::equal(std::begin(magic), std::end(magic), trailer.end() - sizeof magic);
+  ByteReader head(ByteView(header).subspan(sizeof index_magic)), in(trailer);
+  const bool ours = std::equal(std::begin(index_magic), std::end(index_magic), header.begin()) &&
+                    std::equal(std::begin(index_magic), std::end(index_magic), trailer.end() - sizeof index_magic);
   if (!ours || head.u32() != first_shard || head.u32() != shards) return index.corrupt("begin or end");
   index.names_ = in.u64();
   const uint64_t root = in.u64();
