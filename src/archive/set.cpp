@@ -6,6 +6,7 @@
 
 #include "archive/format.h"
 #include "archive/reader.h"
+#include "archive/set_files.h"
 #include "archive/shard_file.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -14,14 +15,6 @@ namespace llmc {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string shown(const fs::path& path) { return printable(path.native()); }
-
-Status remove_file(const fs::path& path) {
-  std::error_code error;
-  fs::remove(path, error);
-  return error ? errno_status(error.value(), path) : Status();
-}
 
 // True where the call made it.
 Result<bool> make_folder(const fs::path& path) {

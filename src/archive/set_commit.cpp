@@ -4,6 +4,7 @@
 #include "archive/format.h"
 #include "archive/reader.h"
 #include "archive/set.h"
+#include "archive/set_files.h"
 #include "archive/set_names.h"
 #include "archive/shard_file.h"
 #include "base/fault.h"
@@ -12,14 +13,6 @@ namespace llmc {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string shown(const fs::path& path) { return printable(path.native()); }
-
-Status remove_file(const fs::path& path) {
-  std::error_code error;
-  fs::remove(path, error);
-  return error ? errno_status(error.value(), path) : Status();
-}
 
 Result<Digest> hash_file(const File& file, uint64_t bytes) {
   Sha256 hash;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "archive/format.h"
+#include "archive/set_files.h"
 #include "base/fault.h"
 #include "base/log.h"
 
@@ -11,14 +12,6 @@ namespace llmc {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string shown(const fs::path& path) { return printable(path.native()); }
-
-Status remove_file(const fs::path& path) {
-  std::error_code error;
-  fs::remove(path, error);
-  return error ? errno_status(error.value(), path) : Status();
-}
 
 Result<NameIndexFacts> write_all(NameStream& stream, uint32_t first, uint32_t end, const fs::path& path) {
   LLMC_ASSIGN(NameIndexWriter writer, NameIndexWriter::create(path, first, end - first));

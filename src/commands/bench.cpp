@@ -227,12 +227,12 @@ Result<std::shared_ptr<const Model>> draw_model(const std::string& shape, int ac
 }
 
 // What is coded while measuring.
-struct Sample {
+struct BenchSample {
   std::vector<Symbol> symbols;
   double bytes_per_token = 0;
 };
 
-Result<Sample> sample_of_text(const Tokenizer& tokenizer, const std::string& path) {
+Result<BenchSample> sample_of_text(const Tokenizer& tokenizer, const std::string& path) {
   const ByteView own = as_bytes(sample_text_for_speed());
   Bytes text(own.begin(), own.end());
   if (!path.empty()) {
@@ -240,15 +240,15 @@ Result<Sample> sample_of_text(const Tokenizer& tokenizer, const std::string& pat
     text.resize(std::min<size_t>(text.size(), 1 << 20));
     if (text.empty()) return Status(Code::usage, printable(path) + " is empty");
   }
-  Sample sample;
+  BenchSample sample;
   tokenizer.encode(text, &sample.symbols);
   sample.bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(sample.symbols.size());
   return sample;
 }
 
 // A drawn tokenizer knows no words. English takes the tokenizers of such models about four bytes a token.
-Sample drawn_sample(int symbols) {
-  Sample sample{std::vector<Symbol>(1 << 14), 4.0};
+BenchSample drawn_sample(int symbols) {
+  BenchSample sample{std::vector<Symbol>(1 << 14), 4.0};
   for (size_t i = 0; i < sample.symbols.size(); ++i) {
     sample.symbols[i] = static_cast<Symbol>((static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15 >> 32) * symbols >> 32);
   }
@@ -316,7 +316,7 @@ Status run_bench(Context& context, const Words& words) {
   if (!set.get<std::string>("streams").empty()) {
     LLMC_ASSIGN(sweep, parse_sweep(set.get<std::string>("streams")));
   }
-  Sample sample;
+  BenchSample sample;
   if (shape.empty()) {
     LLMC_ASSIGN(sample, sample_of_text(model->tokenizer(), text));
   } else {

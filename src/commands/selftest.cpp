@@ -10,13 +10,13 @@ namespace po = boost::program_options;
 
 namespace {
 
-constexpr char sample[] =
+constexpr char selftest_sample[] =
     "The archive was written on one machine and is read on another; every sum is a sum of integers.\n"
     "  if (a != b) return 0xFF; /* caf\xc3\xa9 \xf0\x9f\x93\x9a */\r\n\x00\xff\xfe end";
 
 // Round trip of one small text through every codec of the model.
 Status round_trip(Engine& engine) {
-  const ByteView text(reinterpret_cast<const uint8_t*>(sample), sizeof sample - 1);
+  const ByteView text(reinterpret_cast<const uint8_t*>(selftest_sample), sizeof selftest_sample - 1);
   for (const Codec codec : {Codec::range, Codec::mix, Codec::rank}) {
     CodecParameters parameters;
     parameters.codec = codec;
