@@ -1,6 +1,7 @@
 #include "cuda/device_check.h"
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 #include <set>
 
@@ -66,9 +67,9 @@ struct Text {
   Symbol start = 0;
 };
 
-// Intervals of the text's symbols, fed in passes of so many rows beside other streams.
-Result<std::vector<Interval>> answers(Session& session, const Text& text, int rows_at_once, int stream) {
-  std::vector<Interval> out;
+// All that the session says about the text's symbols, fed in passes of so many rows beside other streams.
+Result<std::vector<uint64_t>> answers(Session& session, const Text& text, int rows_at_once, int stream, Ask ask) {
+  std::vector<uint64_t> out;
   for (int s = 0; s < session.streams(); ++s) session.reset(s);
   for (size_t next = 0; next < text.symbols.size();) {
     std::vector<Row> rows;
@@ -83,16 +84,17 @@ Result<std::vector<Interval>> answers(Session& session, const Text& text, int ro
         rows.push_back({s, next == 0 ? text.start : text.symbols[next - 1], text.symbols[next]});
       }
     }
-    LLMC_TRY(session.feed(rows, Ask::intervals));
-    for (const int row : mine) out.push_back(session.interval(row));
+    LLMC_TRY(session.feed(rows, ask));
+    for (const int row : mine) {
+      const Interval interval = session.interval(row);
+      out.insert(out.end(), {interval.cum, interval.weight, interval.total});
+      for (const uint32_t chance : session.path(row)) out.push_back(chance);
+      const LeafWeights leaves = session.leaves(row);
+      out.insert(out.end(), leaves.weights.begin(), leaves.weights.end());
+      out.insert(out.end(), leaves.sums.begin(), leaves.sums.end());
+    }
   }
   return out;
-}
-
-bool same(const std::vector<Interval>& a, const std::vector<Interval>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Interval& x, const Interval& y) {
-    return x.cum == y.cum && x.weight == y.weight && x.total == y.total;
-  });
 }
 
 }  // namespace
@@ -120,16 +122,28 @@ Status check_answers(const DeviceWeights& weights, const std::function<Result<st
   for (int i = 0; i < tokens; ++i) text.symbols.push_back(static_cast<Symbol>(random() % model.config().vocab));
 
   LLMC_ASSIGN(const std::unique_ptr<Session> single, open(1));
-  LLMC_ASSIGN(const std::vector<Interval> whole, answers(*single, text, tokens, 0));
   LLMC_ASSIGN(const std::unique_ptr<Session> several, open(5));
-  // Three times one row: at once, as a graph is recorded, from the graph.
-  LLMC_ASSIGN(const std::vector<Interval> steps, answers(*several, text, 1, 3));
-  if (!same(whole, steps)) return {Code::failure, "one pass and single steps give different frequencies"};
-  if (model.parameters() > kMostNative) return {};
-  LLMC_ASSIGN(const std::unique_ptr<Engine> native, make_native_engine(weights.shared_model()));
-  LLMC_ASSIGN(const std::unique_ptr<Session> host, native->make_session(1, tokens));
-  LLMC_ASSIGN(const std::vector<Interval> expected, answers(*host, text, tokens, 0));
-  if (!same(expected, whole)) return {Code::failure, "the model gives other frequencies than on the CPU"};
+  std::unique_ptr<Engine> native;
+  std::unique_ptr<Session> host;
+  if (model.parameters() <= kMostNative) {
+    LLMC_ASSIGN(native, make_native_engine(weights.shared_model()));
+    LLMC_ASSIGN(host, native->make_session(1, tokens));
+  }
+  std::vector<uint32_t> leaves(model.symbols());
+  std::iota(leaves.rbegin(), leaves.rend(), 0u);
+  for (Session* session : {single.get(), several.get(), host.get()}) {
+    if (session) LLMC_TRY(session->set_leaves(leaves));
+  }
+  for (const Ask ask : {Ask::intervals, Ask::paths, Ask::leaves}) {
+    // Steps of one row: at once, as a graph is recorded, from the graph.
+    if (ask != Ask::intervals) text.symbols.resize(std::min<size_t>(4, text.symbols.size()));
+    LLMC_ASSIGN(const std::vector<uint64_t> whole, answers(*single, text, tokens, 0, ask));
+    LLMC_ASSIGN(const std::vector<uint64_t> steps, answers(*several, text, 1, 3, ask));
+    if (whole != steps) return {Code::failure, "one pass and single steps give different frequencies"};
+    if (!host) continue;
+    LLMC_ASSIGN(const std::vector<uint64_t> expected, answers(*host, text, tokens, 0, ask));
+    if (expected != whole) return {Code::failure, "the model gives other frequencies than on the CPU"};
+  }
   return {};
 }
 

@@ -57,5 +57,8 @@ mutant "mean truncated" cuda/row_kernels.h 's/middle = floor_divide(2 \* sum + a
 mutant "own position not seen" cuda/attention_kernels.h 's/j < state\[i\].first || j > state\[i\].position) continue/j < state[i].first || (j > 0 \&\& j >= state[i].position)) continue/'
 mutant "largest of one warp" cuda/arithmetic.h 's/for (unsigned w = 0; w < warps(); ++w) v = part\[w\] > v ? part\[w\] : v;/v = part[0];/'
 mutant "prefix without its own lane" cuda/answer_kernels.h 's/result.cum = below + shuffle64(upto, at - 1) - result.weight/result.cum = below + shuffle64(upto, at - 1)/'
+mutant "leaf at the level below" cuda/answer_kernels.h 's/bit_length(b.leaf_of\[b.first + v\] ^ goal)/bit_length((b.leaf_of[b.first + v] ^ goal) >> 1)/'
+mutant "right taken for left" cuda/answer_kernels.h 's/chance_of_part(right ? node - other : other, node)/chance_of_part(right ? other : node - other, node)/'
+mutant "half a block of leaves" cuda/answer_kernels.h 's/i < kLeafBlock; i += 32/i < kLeafBlock - 32; i += 32/'
 mutant "bias forgotten" cuda/linear_kernel.h 's/if (a.bias) y = add(y, a.bias\[column\]);//'
 exit $status
