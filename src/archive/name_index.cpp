@@ -216,6 +216,7 @@ Result<NameIndex::Node> NameIndex::read_block(uint64_t offset, uint32_t bytes, u
       name = place.name;
       node.places.push_back(std::move(place));
     }
+    if (node.places.empty() && levels_ > 1) return corrupt("a block");
   }
   if (!in.ok()) return corrupt("a block");
   return node;
@@ -284,6 +285,12 @@ Result<const NamedPlace*> NameIndexStream::next() {
     LLMC_TRY(descend({}, true));
   }
   here_ = &levels_.back().node.places[levels_.back().at];
+  // Over blocks too: a tree that leads to one block again and again has no end.
+  if (here_->name <= last_) {
+    here_ = nullptr;
+    return index_.corrupt("names");
+  }
+  last_ = here_->name;
   return here_;
 }
 

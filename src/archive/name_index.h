@@ -125,6 +125,7 @@ class NameIndexStream : public NameStream {
   Status descend(std::string_view name, bool from_start);
   NameIndex& index_;
   std::vector<Level> levels_;  // from the root to the leaf
+  std::string last_;           // name that was given; none is empty
 };
 
 }  // namespace llmc

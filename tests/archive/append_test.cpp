@@ -164,6 +164,41 @@ TEST(Append, IndexesOfNamesStayFew) {
   expect_sound(dir / "set");
 }
 
+// Of more than 64 shards: an index without an append, by which a look-up opens one shard.
+TEST(Append, ALargeSetHasAnIndexFromTheBegin) {
+  TempDir dir;
+  Corpus small, large;
+  small.options = large.options = options(100, 100);
+  for (int i = 100; i < 170; ++i) {
+    large.add_file("f" + std::to_string(i), random_text(i, 100));
+    if (i < 164) small.add_file("f" + std::to_string(i), random_text(i, 100));
+  }
+  LLMC_ASSERT_OK(compress(dir / "small", small));
+  EXPECT_TRUE(Manifest::load(dir / "small/manifest.json")->names.empty());
+  LLMC_ASSERT_OK(compress(dir / "large", large, 2));
+  const auto manifest = Manifest::load(dir / "large/manifest.json");
+  ASSERT_EQ(manifest->names.size(), 1u);
+  EXPECT_EQ(manifest->names[0].names, 70u);
+  EXPECT_EQ(manifest->parts.size(), 1u);
+  expect_sound(dir / "large");
+  expect_names(dir / "large", {&large});
+  expect_names(dir / "small", {&small});
+  // By one that has none, as made by an earlier version: the shards are bisected, and an append makes it.
+  Manifest older = *manifest;
+  older.names.clear();
+  overwrite(dir / "large/manifest.json", as_bytes(older.serialize()));
+  fs::remove(dir / "large" / names_name(0, 70));
+  expect_sound(dir / "large");
+  expect_names(dir / "large", {&large});
+  Corpus more;
+  more.options = large.options;
+  more.add_file("g", "x");
+  LLMC_ASSERT_OK(append(dir / "large", more));
+  EXPECT_EQ(Manifest::load(dir / "large/manifest.json")->names.back().end, 71u);
+  expect_sound(dir / "large");
+  expect_names(dir / "large", {&large, &more});
+}
+
 // An index whose checksums fit, with the names of another set: told by verify, and never believed.
 TEST(Append, AnIndexOfOtherNamesIsFound) {
   TempDir dir;

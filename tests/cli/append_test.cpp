@@ -197,6 +197,22 @@ TEST_F(Append, FailedAtItsOwnFaultPoints) {
   EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + (dir / "set")).out, "");
 }
 
+// The index of a set that is large from the begin is made before it is committed, too.
+TEST_F(Append, ALargeSetKilledAtItsIndexGoesOn) {
+  const std::string how = " --codec stored --chunk 100 --shard 100 -q";
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + (dir / "whole") + how), 0);
+  ASSERT_TRUE(fs::exists(dir / "whole/names-000000-000089.index"));
+  for (const char* action : {"kill", "error"}) {
+    const std::string out = dir / (std::string("set-") + action);
+    EXPECT_NE(shell("LLMC_FAULT=archive.names:1:" + std::string(action) + " " + product() + " compress " + (dir / "in") + " -o " + out + how).code, 0);
+    EXPECT_EXIT_CODE(llmc("list " + out), 10);
+    EXPECT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + out + how), 0);
+    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "");
+  }
+  EXPECT_EXIT_CODE(llmc("verify " + (dir / "whole")), 0);
+  EXPECT_EQ(llmc("extract " + (dir / "whole") + " -o - -q --document in/sub/b.txt").out, cut("fra.txt", 4000));
+}
+
 TEST_F(Append, AnotherOneInBetweenIsRefusedOrGivenUp) {
   ASSERT_EXIT_CODE(compress(dir / "in", "set", "--codec zstd --bare"), 0);
   spill(dir / "third/e.txt", cut("irc.txt", 2000));

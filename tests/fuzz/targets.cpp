@@ -8,6 +8,7 @@
 #include <string>
 
 #include "archive/manifest.h"
+#include "archive/name_index.h"
 #include "archive/parity_packet.h"
 #include "archive/salvage.h"
 #include "archive/shard_file.h"
@@ -63,6 +64,50 @@ void frame(ByteView input) {
   if (forged->codec != Codec::stored && forged->codec != Codec::zstd) return;
   const auto text = Fallback::text(*forged);
   require(!text.ok() || text->size() == forged->text_size);
+}
+
+// As an index of names; then as the plain bytes of its root, with every checksum made to fit.
+void names(ByteView input) {
+  const auto look = [](ByteView bytes) {
+    const MemoryFile file(bytes);
+    auto index = NameIndex::open(file.path(), 0, 3);
+    if (!index.ok()) return;
+    for (const char* name : {"", "a", "a/two.txt", "corpus/x", "\xff"}) (void)index->find(name);
+    NameIndexStream stream(*index), seeker(*index);
+    std::string last;
+    for (int i = 0; i < 10000; ++i) {
+      const auto place = stream.next();
+      if (!place.ok() || !*place) break;
+      require(last < (*place)->name && (*place)->shard < 3);
+      last = (*place)->name;
+    }
+    (void)seeker.seek("corpus/w");
+    (void)seeker.next();
+  };
+  look(input);
+  if (input.size() > 32768) return;
+  const Bytes packed = ShardIndex::pack(input);
+  for (const uint32_t levels : {1u, 2u, 3u}) {
+    constexpr uint8_t magic[8] = {0x89, 'L', 'L', 'C', 'N', 'A', 'M', '\n'};
+    ByteWriter out;
+    out.bytes(magic);
+    out.u32(0);
+    out.u32(3);
+    out.u32(crc32c(packed, 16));
+    out.bytes(packed);
+    ByteWriter trailer;
+    trailer.u64(5);
+    trailer.u64(16);
+    trailer.u32(static_cast<uint32_t>(packed.size()) + 4);
+    trailer.u32(static_cast<uint32_t>(input.size()));
+    trailer.u32(levels);
+    trailer.u32(1);
+    trailer.u32(0);
+    trailer.u32(crc32c(trailer.view(), 3));
+    out.bytes(trailer.view());
+    out.bytes(magic);
+    look(out.view());
+  }
 }
 
 // As a shard file; then with every checksum made to fit, as far as there is something to fit it to.
@@ -266,7 +311,7 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = {
       {"frame", frame},       {"shard", shard}, {"index", index},         {"manifest", manifest}, {"parity", parity},
       {"salvage", salvage},   {"model", model}, {"tokenizer", tokenizer}, {"plan", plan},         {"decoder", decoder},
-      {"reader", reader},     {"job", job},
+      {"reader", reader},     {"job", job},     {"names", names},
   };
   return all;
 }
