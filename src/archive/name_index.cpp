@@ -196,7 +196,9 @@ Result<NameIndex::Node> NameIndex::read_block(uint64_t offset, uint32_t bytes, u
       Child child;
       if (!take_name(in, name, node.children.empty(), &child.first)) return corrupt("names");
       const uint64_t child_bytes = in.varint(), child_plain = in.varint();
-      if (child_bytes > max_block_bytes || child_plain > max_block_plain || at > end) return corrupt("a block");
+      if (child_bytes > max_block_bytes || child_plain > max_block_plain || at < header_bytes || at > end) {
+        return corrupt("a block");
+      }
       child.offset = at;
       child.bytes = static_cast<uint32_t>(child_bytes);
       child.plain = static_cast<uint32_t>(child_plain);
