@@ -2,6 +2,7 @@
 // says what they mean; what is stored in files is fixed for ever.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,11 +16,18 @@ inline constexpr uint16_t archive_version = 1;
 // Required features that this version understands. A reader refuses a file with a bit that it does not know
 // before it reads data.
 inline constexpr uint32_t feature_dictionary = 1;  // the coding parameters ask for dictionaries
-inline constexpr uint32_t known_features = feature_dictionary;
+inline constexpr uint32_t feature_adaptation = 4;  // they name what the model is adapted with
+inline constexpr uint32_t known_features = feature_dictionary | feature_adaptation;
 inline constexpr uint32_t feature_parts = 2;  // of a manifest alone: the set was appended to
-// What an archive with these coding parameters requires: those that ask for dictionaries are longer.
-inline constexpr size_t plain_parameter_bytes = 9;
-inline uint32_t features_of(ByteView parameters) { return parameters.size() > plain_parameter_bytes ? feature_dictionary : 0; }
+// What an archive with these coding parameters requires. Those that ask for dictionaries are 5 bytes longer; behind all
+// others stands the adaptation's digest.
+inline constexpr size_t plain_parameter_bytes = 9, dictionary_parameter_bytes = 5;
+inline uint32_t features_of(ByteView parameters) {
+  const size_t more = parameters.size() - std::min(parameters.size(), plain_parameter_bytes);
+  return (more % sizeof(Digest) == dictionary_parameter_bytes ? feature_dictionary : 0) | (more >= sizeof(Digest) ? feature_adaptation : 0);
+}
+// The adaptation's digest in them; zeros: none.
+Digest adaptation_of(ByteView parameters);
 
 // The HDF5 filter of /text: the id is from the range for private use, the name stands in the file.
 inline constexpr unsigned filter_id = 51773;

@@ -39,6 +39,11 @@ Status check_hdf5_view(const std::filesystem::path& path) {
       return differs("dictionary");
     }
   }
+  if (block.adaptation_bytes > 0) {
+    const H5Handle adaptation(H5Dopen2(file, "adaptation", H5P_DEFAULT), H5Dclose);
+    if (!adaptation.ok()) return h5_status(name);
+    if (length(adaptation) != block.adaptation_bytes || H5Dget_offset(adaptation) != block.adaptation_offset) return differs("adaptation");
+  }
   const H5Handle layout(H5Dget_create_plist(text), H5Pclose);
   std::vector<unsigned> values(256);  // the most that H5Pget_filter2 takes; ours are at most 140
   size_t count = values.size();

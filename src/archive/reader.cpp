@@ -115,6 +115,16 @@ Result<Bytes> ArchiveReader::read_frame(uint32_t number, uint32_t chunk) {
   return file->read_frame(chunk);
 }
 
+Result<Bytes> ArchiveReader::adaptation() {
+  if (adaptation_of(parameters_) == Digest{}) return Bytes();
+  Result<Bytes> bytes = Status(Code::corrupt, printable(path_.native()) + ": there is no shard");
+  for (uint32_t number = 0; number < shards_.size() && !bytes.ok(); ++number) {
+    const auto file = shard(number);
+    bytes = file.ok() ? (*file)->read_adaptation() : file.status();
+  }
+  return bytes;
+}
+
 Result<std::vector<ArchiveReader::Span>> ArchiveReader::spans(uint64_t begin, uint64_t end) const {
   if (begin > end || end > text_bytes_) {
     return Status(Code::usage, "range " + std::to_string(begin) + ":" + std::to_string(end) +

@@ -65,6 +65,8 @@ class ArchiveReader {
   // Valid for as long as the caller holds it, also when another shard is opened.
   Result<std::shared_ptr<const ShardFile>> shard(uint32_t shard);
   Result<Bytes> read_frame(uint32_t shard, uint32_t chunk);
+  // What the model is to be adapted with; no bytes: nothing. Each shard has a copy: the first sound one is given.
+  Result<Bytes> adaptation();
 
   // The parts of shards that hold bytes [begin, end) of the text. Code::usage beyond its end.
   Result<std::vector<Span>> spans(uint64_t begin, uint64_t end) const;

@@ -20,6 +20,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view frame_magic = "\x8cLCF";
 constexpr std::string_view block_magic = "\x89LLMC\r\n\x1a";
 constexpr std::string_view zstd_magic = "\x28\xb5\x2f\xfd";
+constexpr std::string_view adaptation_magic = "\x8cLCA";
+constexpr size_t adaptation_length_at = 12, adaptation_head_bytes = 52, most_adaptations = 16;
 constexpr size_t crc_at = 28;
 
 struct FoundBlock {
@@ -108,6 +110,14 @@ class Search {
       auto block = UserBlock::parse(bytes, stated, "");
       if (block.ok()) blocks_.push_back({number, at, *block});
     }
+    for (uint64_t at = 0; (at = window.find(at, adaptation_magic)) < size && adaptations_.size() < most_adaptations; ++at) {
+      ByteReader in(window.at(at, adaptation_head_bytes));
+      (void)in.bytes(adaptation_length_at);
+      const uint64_t length = in.u32();
+      if (!in.ok() || length < adaptation_head_bytes || length > size - at || length > max_plan_adaptation_bytes) continue;
+      const ByteView bytes = window.at(at, length);
+      adaptations_[sha256(bytes)] = Bytes(bytes.begin(), bytes.end());
+    }
     out_.bytes += size;
     out_.unreadable += window.unreadable();
     return {};
@@ -194,8 +204,8 @@ class Search {
       block.chunks = static_cast<uint32_t>(chunks);
       block.dictionary_bytes = 1;  // whether there is one does not matter here
       auto index = ShardIndex::parse(plain, block, "");
-      if (!index.ok()) {
-        block.features = feature_dictionary;
+      while (!index.ok() && block.features < known_features) {
+        ++block.features;
         index = ShardIndex::parse(plain, block, "");
       }
       if (!index.ok()) continue;
@@ -280,17 +290,21 @@ class Search {
       return x != y ? x < y : a.label < b.label;
     };
     std::stable_sort(out_.shards.begin(), out_.shards.end(), order);
-    const auto manifest = Manifest::load(path / manifest_name);
-    if (!manifest.ok()) return;
-    if (out_.parameters.empty()) out_.parameters = manifest->parameters;
-    if (out_.model == Digest{}) out_.model = manifest->model;
-    out_.model_name = manifest->model_name;
+    if (const auto manifest = Manifest::load(path / manifest_name); manifest.ok()) {
+      if (out_.parameters.empty()) out_.parameters = manifest->parameters;
+      if (out_.model == Digest{}) out_.model = manifest->model;
+      out_.model_name = manifest->model_name;
+    }
+    const auto named = adaptations_.find(adaptation_of(out_.parameters));
+    if (named != adaptations_.end()) out_.adaptation = named->second;
+    else if (out_.parameters.empty() && adaptations_.size() == 1) out_.adaptation = adaptations_.begin()->second;
   }
 
   const std::function<bool()>& stop_;
   Salvaged out_;
   std::vector<FoundFrame> frames_;
   std::vector<FoundBlock> blocks_;
+  std::map<Digest, Bytes> adaptations_;
   std::vector<std::pair<uint64_t, FoundShard>> groups_;  // with the bytes of their frames
 };
 

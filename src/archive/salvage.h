@@ -56,6 +56,9 @@ struct Salvaged {
   Digest model{};                            // zeros: not known, or none
   std::string model_name;
   Bytes parameters;                          // of coding; empty: not known
+  // What the parameters say the model was adapted with; where they are lost, what was found if there is one only. Empty:
+  // nothing, or it is lost.
+  Bytes adaptation;
 };
 
 // Searches a file, or all files below a folder. Code::missing where there is none; Code::interrupted

@@ -380,7 +380,7 @@ Status SetWriter::put_digest(size_t piece, const Digest& digest) {
 
 bool SetWriter::complete(uint32_t shard) const {
   const uint32_t chunks = plan_->shard_chunks(shard);
-  const bool dictionary = features_of(plan_->options().parameters) == 0 || chunks == 0 || spool_->has_dictionary(shard);
+  const bool dictionary = (features_of(plan_->options().parameters) & feature_dictionary) == 0 || chunks == 0 || spool_->has_dictionary(shard);
   return dictionary && digests_left_[shard] == 0 && spool_->frames(shard) == chunks && (chunks == 0 || spool_->seed(shard));
 }
 
@@ -450,7 +450,7 @@ Result<SetSummary> SetWriter::finish() {
     }
     chunks += plan_->shard_chunks(s) - spool_->frames(s);
     digests += digests_left_[s];
-    dictionaries += features_of(plan_->options().parameters) != 0 && !spool_->has_dictionary(s);
+    dictionaries += (features_of(plan_->options().parameters) & feature_dictionary) != 0 && !spool_->has_dictionary(s);
   }
   if (chunks + digests + dictionaries > 0) {
     LLMC_TRY(spool_->sync());

@@ -1,5 +1,7 @@
 #include "archive/shard_file.h"
 
+#include "archive/format.h"
+
 namespace llmc {
 namespace {
 
@@ -56,6 +58,14 @@ Result<Bytes> ShardFile::read_dictionary() const {
     return Status(Code::corrupt, where + " is not the one that the user block speaks of");
   }
   return bytes;
+}
+
+Result<Bytes> ShardFile::read_adaptation() const {
+  Bytes bytes(block_.adaptation_bytes);
+  if (bytes.empty()) return bytes;
+  LLMC_TRY(file_.read_at(block_.adaptation_offset, bytes));
+  if (sha256(bytes) == adaptation_of(index_.parameters)) return bytes;
+  return Status(Code::corrupt, printable(file_.path().native()) + ": the adaptation in shard " + std::to_string(block_.shard) + " is damaged (SHA-256)");
 }
 
 }  // namespace llmc

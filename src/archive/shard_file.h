@@ -34,6 +34,9 @@ class ShardFile {
   bool has_dictionary() const { return block_.dictionary_bytes > 0; }
   // The frame of the shard's dictionary, checked in the same way; only where there is one.
   Result<Bytes> read_dictionary() const;
+  // What the model is to be adapted with (model/adaptation.h), held against the digest in the coding parameters; no
+  // bytes where they name none.
+  Result<Bytes> read_adaptation() const;
 
  private:
   File file_;

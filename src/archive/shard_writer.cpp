@@ -75,6 +75,10 @@ Status Writer::write_hdf5(H5Output& output) {
   const PlanOptions& options = plan_.options();
   const bool with_dictionary = !contents_.dictionary.empty();
   if (with_dictionary) LLMC_TRY(check_dictionary());
+  const bool with_adaptation = !options.adaptation.empty();
+  if (sha256(options.adaptation) != adaptation_of(options.parameters) && (with_adaptation || features_of(options.parameters) & feature_adaptation)) {
+    return {Code::failure, "the plan's adaptation is not the one that its coding parameters name"};
+  }
 
   const H5Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   const H5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -82,7 +86,7 @@ Status Writer::write_hdf5(H5Output& output) {
   // to one, so that newer libraries write the same bytes. Small metadata blocks, no room for
   // attributes and the exact group size save 1.6 KB a file.
   if (H5Pset_userblock(creation, user_block_bytes) < 0 || H5Pset_obj_track_times(creation, false) < 0 ||
-      H5Pset_est_link_info(creation, with_dictionary ? 3 : 2, with_dictionary ? 10 : 5) < 0 ||
+      H5Pset_est_link_info(creation, 2 + with_dictionary + with_adaptation, with_dictionary || with_adaptation ? 10 : 5) < 0 ||
       H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 || H5Pset_meta_block_size(access, 0) < 0 ||
       H5Pset_small_data_block_size(access, 0) < 0 || !output.attach(access)) {
     return h5_status("cannot prepare the file");
@@ -109,6 +113,10 @@ Status Writer::write_hdf5(H5Output& output) {
   LLMC_TRY(write_frames(text, output));
   LLMC_TRY(fault_point("archive.frames_written"));
   if (with_dictionary) LLMC_TRY(write_bytes(file, "dictionary", contents_.dictionary, &block_.dictionary_offset));
+  if (with_adaptation) {
+    LLMC_TRY(write_bytes(file, "adaptation", options.adaptation, &block_.adaptation_offset));
+    block_.adaptation_bytes = static_cast<uint32_t>(options.adaptation.size());
+  }
   LLMC_TRY(write_index(file));
   if (!text.reset() || !file.reset()) return h5_status("cannot close the file");
   return {};
@@ -257,6 +265,12 @@ Result<WrittenShard> Writer::seal() {
     stored.resize(block_.dictionary_bytes);
     LLMC_TRY(file_.read_at(block_.dictionary_offset, stored));
     if (stored != contents_.dictionary) return Status(Code::failure, name + ": libhdf5 put the dictionary elsewhere than it said");
+  }
+
+  if (block_.adaptation_bytes > 0) {
+    stored.resize(block_.adaptation_bytes);
+    LLMC_TRY(file_.read_at(block_.adaptation_offset, stored));
+    if (stored != plan_.options().adaptation) return Status(Code::failure, name + ": libhdf5 put the adaptation elsewhere than it said");
   }
 
   Bytes buffer(1u << 20);

@@ -32,6 +32,12 @@ Status newer_version(const std::string& name, uint64_t version, uint64_t feature
                              std::to_string(archive_version)};
 }
 
+Digest adaptation_of(ByteView parameters) {
+  Digest digest{};
+  if (features_of(parameters) & feature_adaptation) std::copy_n(parameters.end() - digest.size(), digest.size(), digest.begin());
+  return digest;
+}
+
 Bytes UserBlock::serialize() const {
   ByteWriter out;
   out.bytes(magic);
@@ -58,6 +64,8 @@ Bytes UserBlock::serialize() const {
   out.u32(dictionary_bytes);
   out.u32(dictionary_text);
   out.bytes(dictionary);
+  out.u64(adaptation_offset);
+  out.u32(adaptation_bytes);
   Bytes bytes = out.take();
   bytes.resize(crc_offset);
   ByteWriter crc;
@@ -106,6 +114,8 @@ Result<UserBlock> UserBlock::parse(ByteView bytes, uint64_t file_bytes, const st
   b.dictionary_bytes = in.u32();
   b.dictionary_text = in.u32();
   read_digest(in, &b.dictionary);
+  b.adaptation_offset = in.u64();
+  b.adaptation_bytes = in.u32();
   const ByteView rest = in.bytes(in.left());
   if (b.file_bytes != file_bytes) {
     return refuse((file_bytes < b.file_bytes ? "cut off: " : "bytes were added: ") + std::to_string(file_bytes) +
@@ -119,7 +129,12 @@ Result<UserBlock> UserBlock::parse(ByteView bytes, uint64_t file_bytes, const st
                             b.dictionary_offset >= user_block_bytes && b.dictionary_offset <= file_bytes &&
                             b.dictionary_bytes > frame_header_bytes && b.dictionary_bytes <= file_bytes - b.dictionary_offset &&
                             b.dictionary_text <= max_dictionary_bytes && b.dictionary_bytes - frame_header_bytes < b.dictionary_text;
-  const bool sound = (no_dictionary || a_dictionary) && version != 0 && zero16 == 0 && zero32 == 0 &&
+  const bool sound_adaptation = (b.features & feature_adaptation) == 0
+                                    ? b.adaptation_offset == 0 && b.adaptation_bytes == 0
+                                    : b.adaptation_offset >= user_block_bytes && b.adaptation_offset <= file_bytes &&
+                                          b.adaptation_bytes > 0 && b.adaptation_bytes <= file_bytes - b.adaptation_offset &&
+                                          b.adaptation_bytes <= max_plan_adaptation_bytes;
+  const bool sound = (no_dictionary || a_dictionary) && sound_adaptation && version != 0 && zero16 == 0 && zero32 == 0 &&
                      std::all_of(rest.begin(), rest.end(), [](uint8_t x) { return x == 0; }) && b.shards >= 1 &&
                      b.shards <= max_shards && b.shard < b.shards && b.text_bytes <= limit && b.text_offset <= limit &&
                      b.chunk_bytes >= 1 && b.chunk_bytes <= max_chunk_bytes && b.chunks == chunks &&

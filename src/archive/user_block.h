@@ -36,6 +36,9 @@ struct UserBlock {
   uint32_t dictionary_bytes = 0;   // of the frame
   uint32_t dictionary_text = 0;    // of its text
   Digest dictionary{};             // SHA-256 of the frame
+  // What the model was adapted with, the bytes of /adaptation; zeros where it was not.
+  uint64_t adaptation_offset = 0;
+  uint32_t adaptation_bytes = 0;
 
   uint32_t chunk_size(uint32_t chunk) const {
     const uint64_t left = text_bytes - uint64_t{chunk} * chunk_bytes;

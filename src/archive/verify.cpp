@@ -146,6 +146,11 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
       finding.message += "; " + std::to_string(depending) + " of " + std::to_string(shard->block().chunks) + " chunks begin with it";
     }
   }
+  if (const auto adaptation = shard->read_adaptation(); !adaptation.ok()) {
+    if (adaptation.status().code() != Code::corrupt) return adaptation.status();
+    ++damaged;
+    found(strip(adaptation.status()) + "; without a sound copy of it the model cannot decode").shard = block->shard;
+  }
   for (uint32_t c = 0; c < shard->block().chunks; ++c) {
     if (asked(stop)) {
       report->stopped = true;

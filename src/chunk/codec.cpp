@@ -16,6 +16,11 @@ Result<LockstepJob> make_job(const TokenEngine* engine, const CodecParameters& p
   job.codec = parameters.codec;
   job.streams = std::max(streams, 1);
   if (!engine) return job;
+  if (engine->adaptation() != parameters.adaptation) {
+    if (parameters.adaptation == Digest{}) return Status(Code::model, "the model is adapted, and the text was coded without an adaptation");
+    return Status(Code::model, "the text was coded with the adaptation of sha256 " + to_hex(parameters.adaptation) +
+                                   (engine->adaptation() == Digest{} ? ", and none is given" : ", not with " + to_hex(engine->adaptation())));
+  }
   const auto context = static_cast<uint32_t>(engine->context());
   job.window = parameters.window ? parameters.window : context;
   job.carry = parameters.carry;
@@ -51,9 +56,11 @@ Bytes CodecParameters::serialize() const {
   out.u8(static_cast<uint8_t>(codec));
   out.u32(window);
   out.u32(carry);
-  if (dictionary == 0) return out.take();
-  out.u32(dictionary);
-  out.u8(only_if_worth);
+  if (dictionary != 0) {
+    out.u32(dictionary);
+    out.u8(only_if_worth);
+  }
+  if (adaptation != Digest{}) out.bytes(adaptation);
   return out.take();
 }
 
@@ -63,15 +70,21 @@ Result<CodecParameters> CodecParameters::parse(ByteView bytes) {
   const uint8_t codec = in.u8();
   parameters.window = in.u32();
   parameters.carry = in.u32();
-  const bool with_dictionary = in.left() > 0;
+  constexpr size_t dictionary_bytes = 5;
+  const bool with_adaptation = in.left() >= sizeof(Digest);
+  const bool with_dictionary = in.left() % sizeof(Digest) == dictionary_bytes;
   uint8_t rule = 0;
   if (with_dictionary) {
     parameters.dictionary = in.u32();
     rule = in.u8();
     parameters.only_if_worth = rule == 1;
   }
+  if (with_adaptation) {
+    const ByteView digest = in.bytes(sizeof(Digest));
+    std::copy(digest.begin(), digest.end(), parameters.adaptation.begin());
+  }
   if (!in.done()) {
-    return Status(Code::corrupt, "the coding parameters are " + std::to_string(bytes.size()) + " bytes long, not 9 or 14");
+    return Status(Code::corrupt, "the coding parameters are " + std::to_string(bytes.size()) + " bytes long, not 9, 14, 41 or 46");
   }
   if (codec > static_cast<uint8_t>(Codec::rank)) {
     return Status(Code::failure, "codec " + std::to_string(codec) + " is not known to this version of llmc-batch");
@@ -80,6 +93,9 @@ Result<CodecParameters> CodecParameters::parse(ByteView bytes) {
   if (with_dictionary && (parameters.dictionary == 0 || parameters.dictionary > max_dictionary_bytes || rule > 1 ||
                           parameters.codec != Codec::mix)) {
     return Status(Code::corrupt, "the coding parameters ask for a dictionary that cannot be");
+  }
+  if (with_adaptation && (parameters.adaptation == Digest{} || !is_model_codec(parameters.codec))) {
+    return Status(Code::corrupt, "the coding parameters ask for an adaptation that cannot be");
   }
   if (parameters.window != 0 && parameters.carry >= parameters.window) {
     return Status(Code::corrupt, "the coding parameters carry " + std::to_string(parameters.carry) +

@@ -30,8 +30,10 @@ struct CodecParameters {
   // Bytes of each shard's dictionary at most, for mix; 0: none. `only_if_worth`: where it gains enough on a sample.
   uint32_t dictionary = 0;
   bool only_if_worth = false;
+  // SHA-256 of what the model was fitted to the text with (model/adaptation.h); zeros: nothing.
+  Digest adaptation{};
   // Stable bytes: part of the plan digest and of the frame seed. codec u8, window u32, carry u32,
-  // little-endian; with a dictionary also dictionary u32, only_if_worth u8.
+  // little-endian; with a dictionary also dictionary u32, only_if_worth u8; with an adaptation also its digest.
   Bytes serialize() const;
   // Code::corrupt, or Code::failure for a codec of a later version.
   static Result<CodecParameters> parse(ByteView bytes);

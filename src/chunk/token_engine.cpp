@@ -10,6 +10,7 @@ class ModelTokenEngine final : public TokenEngine {
   explicit ModelTokenEngine(Engine* engine) : engine_(engine) {}
   const Tokenizer& tokenizer() const override { return engine_->model().tokenizer(); }
   Symbol start() const override { return engine_->model().config().start; }
+  Digest adaptation() const override { return engine_->model().adaptation(); }
   int context() const override { return engine_->model().config().context; }
   Result<std::unique_ptr<Session>> make_session(int streams) const override { return engine_->make_session(streams); }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "base/checksum.h"
 #include "base/status.h"
 #include "model/session.h"
 #include "tokens/tokenizer.h"
@@ -16,6 +17,8 @@ class TokenEngine {
   virtual const Tokenizer& tokenizer() const = 0;
   // Fed at position 0 of every window.
   virtual Symbol start() const = 0;
+  // SHA-256 of what its model is adapted with; zeros: nothing.
+  virtual Digest adaptation() const { return {}; }
   // Tokens that a stream may hold.
   virtual int context() const = 0;
   virtual Result<std::unique_ptr<Session>> make_session(int streams) const = 0;

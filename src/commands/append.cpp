@@ -89,6 +89,7 @@ Result<Appended> plan_from(ArchiveReader& archive, uint32_t first, const std::ve
   options.parameters = manifest.parameters;
   options.model = manifest.model;
   options.model_name = manifest.model_name;
+  LLMC_ASSIGN(options.adaptation, archive.adaptation());
   LLMC_ASSIGN(out.plan, Plan::make(std::move(fresh.entries), options));
   if (first == manifest.shards.size() && fresh.changed > 0) {
     log::warn("{} of the {} inputs that the set has already differ from it in size or time; they are not brought up to date",
@@ -120,6 +121,7 @@ Status append(Context& context, AppendOptions& o, bool* started) {
   std::shared_ptr<const Model> model;
   if (setup.needs_model()) {
     LLMC_ASSIGN(model, open_model_for(o.compute.model, setup.model, setup.model_name));
+    LLMC_ASSIGN(setup.adaptation, archive.adaptation());
   }
   o.scan.stdin_copy = o.output + ".stdin";
   o.scan.reuse_stdin_copy = o.resume;

@@ -2,13 +2,14 @@
 
 namespace llmc {
 
-Result<Decoding> prepare_decoding(const ComputeOptions& options, const ArchiveReader& archive) {
+Result<Decoding> prepare_decoding(const ComputeOptions& options, ArchiveReader& archive) {
   Decoding decoding;
   LLMC_ASSIGN(decoding.setup.parameters, CodecParameters::parse(archive.parameters()));
   decoding.setup.model = archive.model();
   decoding.setup.model_name = archive.model_name();
   if (decoding.setup.needs_model()) {
     LLMC_ASSIGN(decoding.model, open_model_for(options.model, archive.model(), archive.model_name()));
+    LLMC_ASSIGN(decoding.setup.adaptation, archive.adaptation());
   }
   return decoding;
 }

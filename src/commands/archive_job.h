@@ -14,7 +14,7 @@ struct Decoding {
 };
 
 // Opens the model that the archive names: before anything is written, since it may be the wrong one.
-Result<Decoding> prepare_decoding(const ComputeOptions& options, const ArchiveReader& archive);
+Result<Decoding> prepare_decoding(const ComputeOptions& options, ArchiveReader& archive);
 
 // Runs a DecodeJob over the selected chunks into `sink`. *started: the workers have been told of
 // the job (see cancel_job).

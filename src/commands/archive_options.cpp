@@ -1,7 +1,9 @@
 #include "commands/archive_options.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "commands/compute.h"
+#include "model/adaptation.h"
 
 namespace llmc {
 
@@ -44,6 +46,17 @@ Status read_dictionary(const OptionSet& set, ArchiveOptions* o) {
   return {};
 }
 
+// Read once; from here on the bytes travel, not the path.
+Status read_adaptation(const std::string& path, ArchiveOptions* o) {
+  Result<Bytes> bytes = read_file(path, max_adaptation_bytes);
+  if (!bytes.ok()) return {Code::failure, "--adapt: " + bytes.status().message()};
+  const auto parsed = Adaptation::parse(*bytes);
+  if (!parsed.ok()) return parsed.status().with("--adapt " + path);
+  o->parameters.adaptation = sha256(*bytes);
+  o->plan.adaptation = std::move(*bytes);
+  return {};
+}
+
 }  // namespace
 
 void add_archive_options(po::options_description& group) {
@@ -54,6 +67,8 @@ void add_archive_options(po::options_description& group) {
       ("dictionary", po::value<std::string>()->default_value("off")->value_name("SIZE"),
        "text that every chunk of a shard begins with, stored once in it: for many small chunks of one kind, such as logs;\n"
        "a size up to 256K; auto: up to 64K where it gains 3 % on a sample; off")
+      ("adapt", po::value<std::string>()->value_name("FILE"),
+       "what 'llmc-batch model adapt' has fitted the model to such text with; stored in each shard")
       ("shard", po::value<std::string>()->default_value("256M")->value_name("SIZE"),
        "plain bytes of a shard file; auto: 256M, more for texts above 250 GiB, up to 4G")
       ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "tokens that the model sees at once; 0: all it can")
@@ -105,12 +120,13 @@ Result<ArchiveOptions> read_archive_options(const OptionSet& set, const std::str
   o.window = set.get<int>("window");
   o.carry = set.get<int>("carry");
   LLMC_ASSIGN(o.scan, read_input_options(set));
-  for (const char* name : {"model", "engine", "window", "carry"}) {
+  for (const char* name : {"model", "engine", "window", "carry", "adapt"}) {
     if (!needs_model(o.parameters.codec) && set.given(name)) {
       return Status(Code::usage, std::string("--codec ") + codec_name(o.parameters.codec) + " uses no model: --" + name +
                                      " does not go with it");
     }
   }
+  if (set.given("adapt")) LLMC_TRY(read_adaptation(set.get<std::string>("adapt"), &o));
   return o;
 }
 
@@ -119,6 +135,8 @@ Result<std::shared_ptr<const Model>> complete_plan_options(const std::string& mo
   if (needs_model(o->parameters.codec)) {
     LLMC_ASSIGN(model, open_model(model_path));
     LLMC_TRY(fix_windows(*model, o));
+    // Refused before anything is scanned: an adaptation of another model.
+    if (!o->plan.adaptation.empty()) LLMC_TRY(adapt_model(model, o->plan.adaptation).status());
     o->plan.model = model->digest();
     o->plan.model_name = model->name();
   }

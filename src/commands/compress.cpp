@@ -67,7 +67,7 @@ Status read_plan_options(const OptionSet& set, CompressOptions* o) {
   }
   if (o->plan.empty()) return {};
   if (!o->inputs.empty()) return {Code::usage, "compress: inputs and --plan exclude each other"};
-  for (const char* name : {"codec", "chunk", "dictionary", "shard", "window", "carry", "documents", "unpack", "include", "exclude"}) {
+  for (const char* name : {"codec", "chunk", "dictionary", "adapt", "shard", "window", "carry", "documents", "unpack", "include", "exclude"}) {
     if (set.given(name)) return {Code::usage, std::string("--") + name + " does not go with --plan: it stands in the plan"};
   }
   return {};
@@ -132,6 +132,7 @@ Result<Plan> prepare(CompressOptions& o, std::shared_ptr<const Model>* model, Jo
   setup->model = plan->options().model;
   setup->model_name = plan->options().model_name;
   setup->parameters = o.archive.parameters;
+  setup->adaptation = plan->options().adaptation;
   return *std::move(plan);
 }
 

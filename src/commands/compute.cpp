@@ -9,6 +9,7 @@
 #include "commands/streams.h"
 #include "dispatch/local.h"
 #include "exact/kernels.h"
+#include "model/adaptation.h"
 #include "model/embedded_model.h"
 #include "model/native_engine.h"
 #include "model/torch_loader.h"
@@ -46,6 +47,7 @@ Bytes pack_setup(const JobSetup& setup) {
   out.string(as_text(parameters));
   out.bytes(setup.model);
   out.string(setup.model_name);
+  out.string(as_text(setup.adaptation));
   out.u64(setup.weights);
   out.u8(setup.measure);
   return out.take();
@@ -58,6 +60,8 @@ Result<JobSetup> unpack_setup(ByteView bytes) {
   LLMC_ASSIGN(setup.parameters, CodecParameters::parse(as_bytes(in.string())));
   const ByteView digest = in.bytes(setup.model.size());
   setup.model_name = in.string();
+  const ByteView adaptation = as_bytes(in.string());
+  setup.adaptation.assign(adaptation.begin(), adaptation.end());
   setup.weights = in.u64();
   setup.measure = in.u8() != 0;
   if (!in.done()) return Status(Code::failure, "a start-up message is damaged");
@@ -145,6 +149,9 @@ OtherEngine other_engine(std::string first, std::shared_ptr<const Model> model) 
 Result<ComputeSide> make_worker(const ComputeOptions& options, const JobSetup& setup, std::shared_ptr<const Model> model,
                                 const Placement& placement) {
   ComputeSide worker;
+  if (setup.needs_model() && !setup.adaptation.empty()) {
+    LLMC_ASSIGN(model, adapt_model(std::move(model), setup.adaptation));
+  }
   if (setup.needs_model()) {
     LLMC_ASSIGN(worker.engine, open_engine(options.engine, model, options.device, placement, options.gpus));
   }

@@ -52,6 +52,7 @@ struct JobSetup {
   CodecParameters parameters;
   Digest model{};  // zeros: no model is needed
   std::string model_name;
+  Bytes adaptation;      // what the model is adapted with, as parameters.adaptation says; empty: nothing
   uint64_t weights = 0;  // bytes of the model file that rank 0 sends next; 0: each rank opens its own
   bool measure = false;  // workers measure their speed before they begin
   bool needs_model() const { return model != Digest{}; }

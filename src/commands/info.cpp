@@ -10,6 +10,7 @@
 #include "commands/compute.h"
 #include "commands/options.h"
 #include "commands/verb.h"
+#include "model/adaptation.h"
 
 namespace llmc {
 
@@ -82,6 +83,10 @@ Result<ChunkTime> time_of_a_chunk(ArchiveReader& archive, const CodecParameters&
   std::unique_ptr<Engine> engine;
   if (modelled) {
     LLMC_ASSIGN(auto model, open_model_for(model_path, archive.model(), archive.model_name()));
+    LLMC_ASSIGN(const Bytes adaptation, archive.adaptation());
+    if (!adaptation.empty()) {
+      LLMC_ASSIGN(model, adapt_model(std::move(model), adaptation));
+    }
     LLMC_ASSIGN(engine, open_engine("native", std::move(model)));
     time.engine = engine->name();
   }
@@ -173,6 +178,7 @@ Status run_info(Context& context, const Words& words) {
     out["window"] = parameters.window;
     out["carry"] = parameters.carry;
   }
+  if (parameters.adaptation != Digest{}) out["adaptation_sha256"] = to_hex(parameters.adaptation);
   if (look && parameters.dictionary > 0) {
     out["dictionaries"] = dictionaries;
     out["dictionary_frame_bytes"] = dictionary_bytes;

@@ -30,7 +30,7 @@ constexpr Verb verbs[] = {
     {"status", "how far an archive is, and who works on it", run_status},
     {"salvage", "win back what is left of an archive that cannot be opened", run_salvage},
     {"repair", "make damaged files whole again, where the archive has parity", run_repair},
-    {"model", "describe a model file or import a checkpoint", run_model},
+    {"model", "describe a model file, import a checkpoint, fit a model to a kind of text", run_model},
     {"bench", "speed of a model on this machine, beside what the machine can do", run_bench},
     {"selftest", "known answers of this machine's arithmetic", run_selftest},
     {"faults", nullptr, run_faults},

@@ -1,10 +1,11 @@
-// model info FILE, model import SOURCE -o FILE.
+// model info FILE, model import SOURCE -o FILE, model adapt SAMPLE... -o FILE.
 #include <unistd.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "commands/adapt.h"
 #include "commands/compute.h"
 #include "model/import.h"
 
@@ -130,12 +131,13 @@ Status run_model(Context& context, const Words& words) {
   const Words rest(words.begin() + (words.empty() ? 0 : 1), words.end());
   if (!words.empty() && words[0] == "info") return model_info(rest);
   if (!words.empty() && words[0] == "import") return model_import(rest);
+  if (!words.empty() && words[0] == "adapt") return run_model_adapt(context, rest);
   if (!words.empty() && (words[0] == "--help" || words[0] == "-h")) {
-    std::puts("Usage: llmc-batch model info [FILE]\n       llmc-batch model import SOURCE -o FILE");
+    std::puts("Usage: llmc-batch model info [FILE]\n       llmc-batch model import SOURCE -o FILE\n       llmc-batch model adapt SAMPLE... -o FILE");
     return {};
   }
-  const std::string near = words.empty() ? "" : nearest_word(words[0], {"info", "import"});
-  return {Code::usage, "model: say 'model info' or 'model import'" + (near.empty() ? "" : "; did you mean '" + near + "'?")};
+  const std::string near = words.empty() ? "" : nearest_word(words[0], {"info", "import", "adapt"});
+  return {Code::usage, "model: say 'model info', 'model import' or 'model adapt'" + (near.empty() ? "" : "; did you mean '" + near + "'?")};
 }
 
 }  // namespace llmc

@@ -1,10 +1,12 @@
 // salvage ARCHIVE -o DIR: what can still be had of an archive that cannot be opened.
 #include <cstdio>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "commands/compute.h"
 #include "commands/salvage_job.h"
+#include "model/adaptation.h"
 
 namespace llmc {
 
@@ -15,6 +17,7 @@ namespace {
 
 struct SalvageOptions {
   std::string archive, output;
+  std::string adapt;  // path; empty: as found
   int window = 0, carry = -1;
   OutputOptions tree;
   ComputeOptions compute;
@@ -31,6 +34,7 @@ Status prepare(const SalvageOptions& o, const Salvaged& found, JobSetup* setup, 
     LLMC_ASSIGN(setup->parameters, CodecParameters::parse(found.parameters));
   }
   if (!needed) {
+    setup->parameters = {};
     setup->parameters.codec = Codec::zstd;
     return {};
   }
@@ -39,6 +43,16 @@ Status prepare(const SalvageOptions& o, const Salvaged& found, JobSetup* setup, 
   } else {
     LLMC_ASSIGN(*model, open_model(o.compute.model));
     log::warn("which model the archive was made with is lost: trying {}", (*model)->name());
+  }
+  setup->adaptation = found.adaptation;
+  if (!o.adapt.empty()) {
+    LLMC_ASSIGN(setup->adaptation, read_file(o.adapt, max_adaptation_bytes));
+  }
+  const Digest digest = setup->adaptation.empty() ? Digest{} : sha256(setup->adaptation);
+  if (found.parameters.empty()) setup->parameters.adaptation = digest;
+  if (setup->parameters.adaptation != digest) {
+    return {Code::model, "the text was coded with the adaptation of sha256 " + to_hex(setup->parameters.adaptation) +
+                             ", which is not among what was found; give its file with --adapt"};
   }
   setup->model = (*model)->digest();
   setup->model_name = (*model)->name();
@@ -107,6 +121,7 @@ Status run_salvage(Context& context, const Words& words) {
       ("output,o", po::value<std::string>()->value_name("DIR"), "folder to write below")
       ("window", po::value<int>()->default_value(0)->value_name("TOKENS"), "as at compressing, where the archive no longer says; 0: the model's")
       ("carry", po::value<int>()->default_value(-1)->value_name("TOKENS"), "the same; -1: a quarter of the window")
+      ("adapt", po::value<std::string>()->value_name("FILE"), "what the model was adapted with, where no copy of it is found")
       ("force,f", po::bool_switch(), "replace files that are there");
   add_compute_options(set);
   bool done = false;
@@ -118,6 +133,7 @@ Status run_salvage(Context& context, const Words& words) {
   if (!set.given("output")) return {Code::usage, "salvage: -o DIR is missing"};
   o.archive = set.words()[0];
   o.output = set.get<std::string>("output");
+  if (set.given("adapt")) o.adapt = set.get<std::string>("adapt");
   o.window = set.get<int>("window");
   o.carry = set.get<int>("carry");
   o.tree.force = set.get<bool>("force");

@@ -60,7 +60,7 @@ Status DeviceWeights::load() {
   }
   const llmc::Matrix& head = m.head().parts[0];
   linears_[m.head().index] = put({{&head, first_id(), ids()}}, 0, m.head().k, m.head().bits, false, true);
-  const bool shared = c.tied && shard_.count == 1;
+  const bool shared = c.tied && shard_.count == 1 && head.scale == m.embedding().scale;  // not so where adapted
   embedding_ = shared ? linears_[m.head().index] : put(whole(m.embedding()), 0, c.width, 8, false, false);
 
   for (const auto& norm : m.norms()) norms_.push_back({put(norm->g), put(norm->b)});

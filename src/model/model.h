@@ -95,6 +95,8 @@ struct Layer {
   int window = 0;                    // 0: all positions
 };
 
+struct Adaptation;
+
 class Model {
  public:
   static constexpr char kFormat[] = "llmc-model";
@@ -110,6 +112,8 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   const Digest& digest() const { return digest_; }
+  // SHA-256 of what fits it to one kind of text (adaptation.h); zeros: nothing, it is as its file has it.
+  const Digest& adaptation() const { return adaptation_; }
   // The file itself: what a set carries so as to explain itself.
   ByteView bytes() const { return bytes_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -141,6 +145,8 @@ class Model {
  private:
   friend class ModelReader;
   friend class ProfileTrial;
+  friend Result<std::shared_ptr<const Model>> adapt_model(std::shared_ptr<const Model> base, const Adaptation& adaptation,
+                                                          const Digest& digest);
   Model() = default;
 
   ByteView bytes_;
@@ -157,6 +163,8 @@ class Model {
   const Linear* head_ = nullptr;
   const Norm* final_norm_ = nullptr;
   std::span<const float> rope_cos_, rope_sin_, positions_;
+  Digest adaptation_{};
+  std::vector<float> head_scale_, head_bias_;  // of an adapted model: in the head, in place of the file's
 };
 
 // Names that the reader and the importer share.

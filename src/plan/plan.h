@@ -31,6 +31,7 @@ inline constexpr uint64_t max_shard_pieces = 1u << 20;     // entries, whole or 
 inline constexpr size_t max_name_bytes = 4095;             // names of entries and targets of links: PATH_MAX
 inline constexpr size_t max_parameter_bytes = 512;  // they travel in HDF5 filter values as well
 inline constexpr size_t max_model_name_bytes = 255;
+inline constexpr size_t max_plan_adaptation_bytes = size_t{1} << 20;
 
 struct PlanOptions {
   uint64_t shard_bytes = uint64_t{256} << 20;  // text bytes of a shard; 0: one shard, however large
@@ -38,6 +39,7 @@ struct PlanOptions {
   Bytes parameters;                            // coding parameters as their owner serialises them
   Digest model{};                              // SHA-256 of the model file; zeros: no model
   std::string model_name;                      // for messages; UTF-8
+  Bytes adaptation;                            // what the model is adapted with, which each shard keeps; empty: nothing
 };
 
 // The part of one entry that stands in one shard.

@@ -10,6 +10,8 @@ namespace llmc {
 namespace {
 
 constexpr std::string_view magic = "LLMCPLN1";
+constexpr std::string_view archived_magic = "llmc-batch plan 1\n";
+constexpr std::string_view adapted_magic = "llmc-batch plan 2\n";  // an adaptation stands behind the model's name
 constexpr uint64_t max_plan_file = uint64_t{1} << 36;
 // Bytes that the shortest entry takes: bounds the count before memory is taken.
 constexpr uint64_t min_entry_bytes = 8;
@@ -56,12 +58,13 @@ bool read_archived(ByteReader& in, Entry* e) {
 
 Bytes Plan::archived_bytes() const {
   ByteWriter out;
-  out.bytes(as_bytes("llmc-batch plan 1\n"));
+  out.bytes(as_bytes(options_.adaptation.empty() ? archived_magic : adapted_magic));
   out.varint(options_.shard_bytes);
   out.varint(options_.chunk_bytes);
   out.string(as_text(options_.parameters));
   out.bytes(options_.model);
   out.string(options_.model_name);
+  if (!options_.adaptation.empty()) out.string(as_text(options_.adaptation));
   out.varint(entries_.size());
   for (const Entry& e : entries_) write_archived(out, e);
   return out.take();
@@ -94,8 +97,9 @@ Result<Plan> Plan::parse(ByteView bytes, const std::string& name) {
   ByteReader file(body.subspan(magic.size()));
   const uint64_t archived_size = file.u64();
   ByteReader in(file.bytes(archived_size));
-  constexpr std::string_view version = "llmc-batch plan 1\n";
-  if (as_text(in.bytes(version.size())) != version) return damaged;
+  const std::string_view version = as_text(in.bytes(archived_magic.size()));
+  const bool adapted = version == adapted_magic;
+  if (version != archived_magic && !adapted) return damaged;
   PlanOptions options;
   options.shard_bytes = in.varint();
   const uint64_t chunk_bytes = in.varint();
@@ -104,6 +108,11 @@ Result<Plan> Plan::parse(ByteView bytes, const std::string& name) {
   const ByteView model = in.bytes(options.model.size());
   if (model.size() == options.model.size()) std::copy(model.begin(), model.end(), options.model.begin());
   options.model_name = in.string();
+  if (adapted) {
+    const ByteView adaptation = as_bytes(in.string());
+    if (adaptation.empty() || adaptation.size() > max_plan_adaptation_bytes) return damaged;
+    options.adaptation.assign(adaptation.begin(), adaptation.end());
+  }
   const uint64_t count = in.varint();
   if (!in.ok() || chunk_bytes > max_plan_chunk_bytes || count > in.left() / min_entry_bytes) return damaged;
   options.chunk_bytes = static_cast<uint32_t>(chunk_bytes);
@@ -144,6 +153,7 @@ Status Plan::check_same_as(const Plan& saved) const {
     }
     if (a.chunk_bytes != b.chunk_bytes) return differs("the chunk size differs from when this output was begun");
     if (a.shard_bytes != b.shard_bytes) return differs("the shard size differs from when this output was begun");
+    if (a.adaptation != b.adaptation) return differs("the adaptation (--adapt) differs from the one that this output was begun with");
     if (a.parameters != b.parameters) return differs("the coding parameters differ from when this output was begun");
     if (a.model_name != b.model_name) return differs("the model's name differs from when this output was begun");
   }

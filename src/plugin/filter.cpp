@@ -8,7 +8,7 @@
 //
 // Chunks of a shard with a dictionary need that as well, which a filter is not given: only its digest. It is looked
 // for in the files that the program has open (/proc/self/fd), the archive among them, then in the files and
-// folders that LLMC_DICTIONARY_PATH names.
+// folders that LLMC_DICTIONARY_PATH names. So is an adaptation of the model, with LLMC_ADAPTATION_PATH.
 //
 // Read: a frame in, the chunk's text out, padded with zeros to the chunk's size. Written: frames with the number
 // 0xFFFFFFFF and seed 0, which llmc-batch never writes itself, and without the dictionary.
@@ -25,6 +25,7 @@
 #include "base/file.h"
 #include "chunk/codec.h"
 #include "frame/frame.h"
+#include "model/adaptation.h"
 #include "model/embedded_model.h"
 #include "model/native_engine.h"
 
@@ -111,54 +112,78 @@ Result<std::shared_ptr<const Model>> find_model(const Digest& digest) {
                                  ", which is not here; let LLMC_MODEL_PATH name its file or folder");
 }
 
-// Kept for the life of the process: programs read chunk after chunk.
-Result<Engine*> engine_of(const Digest& digest) {
-  static std::mutex mutex;
-  static std::map<Digest, std::unique_ptr<Engine>> engines;
-  const std::lock_guard lock(mutex);
-  if (const auto known = engines.find(digest); known != engines.end()) return known->second.get();
-  LLMC_ASSIGN(auto model, find_model(digest));
-  LLMC_ASSIGN(auto engine, make_native_engine(std::move(model)));
-  return (engines[digest] = std::move(engine)).get();
-}
+// What a shard keeps beside its text, and where its user block says so (docs/FORMAT.md, 4.2).
+struct Kept {
+  size_t place_at;  // u64 offset, u32 length
+  size_t most;      // bytes
+  const char* variable;
+};
+constexpr Kept kept_dictionary = {216, max_dictionary_bytes + frame_header_bytes, "LLMC_DICTIONARY_PATH"};
+constexpr Kept kept_adaptation = {264, max_adaptation_bytes, "LLMC_ADAPTATION_PATH"};
 
-// The dictionary of this digest in a file: a shard, whose user block says where it stands (docs/FORMAT.md, 4.2), or its
-// bytes alone. Whatever the file claims, the digest decides.
-Bytes dictionary_in(const fs::path& path, const Digest& digest) {
-  constexpr size_t most = max_dictionary_bytes + frame_header_bytes, block_bytes = 512, offset_at = 216, digest_at = 232;
+// The bytes of this digest in a file: a shard that keeps them, or a file of them alone. Whatever the file claims, the
+// digest decides.
+Bytes bytes_in(const fs::path& path, const Kept& kept, const Digest& digest) {
+  constexpr size_t block_bytes = 512, least = 32;
   const auto file = File::open_read(path);
   if (!file.ok()) return {};
   const auto size = file->size();
-  Bytes bytes(block_bytes);
-  if (!size.ok() || *size < frame_header_bytes) return {};
-  if (*size >= block_bytes && file->read_at(0, bytes).ok() &&
-      std::equal(digest.begin(), digest.end(), bytes.begin() + digest_at)) {
-    ByteReader in(ByteView(bytes).subspan(offset_at));
+  if (!size.ok() || *size < least) return {};
+  const auto read = [&](uint64_t offset, uint64_t length) -> Bytes {
+    if (offset > *size || length > *size - offset || length > kept.most) return {};
+    Bytes bytes(length);
+    return file->read_at(offset, bytes).ok() && sha256(bytes) == digest ? bytes : Bytes();
+  };
+  Bytes block(block_bytes);
+  if (*size >= block_bytes && file->read_at(0, block).ok()) {
+    ByteReader in(ByteView(block).subspan(kept.place_at));
     const uint64_t offset = in.u64();
-    const uint32_t length = in.u32();
-    if (offset > *size || length > *size - offset || length > most) return {};
-    bytes.resize(length);
-    if (!file->read_at(offset, bytes).ok()) return {};
-  } else {
-    if (*size > most) return {};
-    bytes.resize(*size);
-    if (!file->read_at(0, bytes).ok()) return {};
+    Bytes bytes = read(offset, in.u32());
+    if (!bytes.empty()) return bytes;
   }
-  return sha256(bytes) == digest ? bytes : Bytes();
+  return read(0, *size);
 }
 
-Result<std::shared_ptr<const Bytes>> find_dictionary(const Digest& digest) {
+// In the files that this program has open, then where the variable says. No bytes: nowhere.
+Bytes find_bytes(const Kept& kept, const Digest& digest) {
   std::vector<fs::path> files = files_at("/proc/self/fd");
-  for (const fs::path& path : paths_of("LLMC_DICTIONARY_PATH")) {
+  for (const fs::path& path : paths_of(kept.variable)) {
     for (fs::path& file : files_at(path)) files.push_back(std::move(file));
   }
   for (const fs::path& file : files) {
-    Bytes bytes = dictionary_in(file, digest);
-    if (!bytes.empty()) return std::make_shared<const Bytes>(std::move(bytes));
+    Bytes bytes = bytes_in(file, kept, digest);
+    if (!bytes.empty()) return bytes;
   }
-  return Status(Code::missing, "this chunk begins with the dictionary of SHA-256 " + to_hex(digest) +
-                                   ", which is in no file that this program has open; let LLMC_DICTIONARY_PATH name the archive, "
-                                   "or use: llmc-batch extract ARCHIVE -o OUT");
+  return {};
+}
+
+Status not_here(const std::string& what, const Kept& kept, const Digest& digest) {
+  return {Code::missing, what + " of SHA-256 " + to_hex(digest) + ", which is in no file that this program has open; let " +
+                             kept.variable + " name the archive, or use: llmc-batch extract ARCHIVE -o OUT"};
+}
+
+Result<std::shared_ptr<const Bytes>> find_dictionary(const Digest& digest) {
+  Bytes bytes = find_bytes(kept_dictionary, digest);
+  if (bytes.empty()) return not_here("this chunk begins with the dictionary", kept_dictionary, digest);
+  return std::make_shared<const Bytes>(std::move(bytes));
+}
+
+// Kept for the life of the process: programs read chunk after chunk.
+Result<Engine*> engine_of(const Values& values) {
+  static std::mutex mutex;
+  static std::map<std::pair<Digest, Digest>, std::unique_ptr<Engine>> engines;
+  const std::lock_guard lock(mutex);
+  const Digest& adaptation = values.parameters.adaptation;
+  std::unique_ptr<Engine>& known = engines[{values.model, adaptation}];
+  if (known) return known.get();
+  LLMC_ASSIGN(auto model, find_model(values.model));
+  if (adaptation != Digest{}) {
+    const Bytes bytes = find_bytes(kept_adaptation, adaptation);
+    if (bytes.empty()) return not_here("the text was coded with the adaptation", kept_adaptation, adaptation);
+    LLMC_ASSIGN(model, adapt_model(std::move(model), bytes));
+  }
+  LLMC_ASSIGN(known, make_native_engine(std::move(model)));
+  return known.get();
 }
 
 // A codec that has learned a dictionary, kept: the next chunk wants the same.
@@ -192,7 +217,7 @@ Result<Bytes> decode(const Values& values, ByteView bytes) {
   if (frame.text_size > values.chunk_bytes) return Status(Code::corrupt, "this frame holds more text than a chunk");
   Engine* engine = nullptr;
   if (frame.codec != Codec::stored && frame.codec != Codec::zstd) {
-    LLMC_ASSIGN(engine, engine_of(values.model));
+    LLMC_ASSIGN(engine, engine_of(values));
   }
   const uint32_t seed = frame.chunk == frame_any_chunk ? 0 : values.seed;
   const ByteView whole = bytes.first(size);
@@ -208,7 +233,7 @@ Result<Bytes> decode(const Values& values, ByteView bytes) {
 Result<Bytes> encode(const Values& values, ByteView text) {
   Engine* engine = nullptr;
   if (values.parameters.codec != Codec::stored && values.parameters.codec != Codec::zstd) {
-    LLMC_ASSIGN(engine, engine_of(values.model));
+    LLMC_ASSIGN(engine, engine_of(values));
   }
   return encode_chunk(engine, values.parameters, frame_any_chunk, 0, text);
 }

@@ -6,6 +6,7 @@
 #include <new>
 #include <thread>
 
+#include "model/adaptation.h"
 #include "model/native_engine.h"
 #include "reader/model_choice.h"
 
@@ -179,6 +180,14 @@ Result<const ChunkCodec*> ArchiveText::codec(const ShardFile& file, uint32_t fir
   const std::lock_guard lock(engine_mutex_);
   if (!codec_) {
     LLMC_ASSIGN(auto model, find_model(options_.model, reader_));
+    const auto adaptation = [&] {
+      const std::lock_guard reading(archive_mutex_);
+      return reader_.adaptation();
+    }();
+    LLMC_TRY(adaptation.status());
+    if (!adaptation->empty()) {
+      LLMC_ASSIGN(model, adapt_model(std::move(model), *adaptation));
+    }
     LLMC_ASSIGN(engine_, make_native_engine(std::move(model)));
     codec_ = std::make_unique<ChunkCodec>(engine_.get(), parameters_);
   }

@@ -237,15 +237,17 @@ TEST_F(Damage, NewerVersions) {
   EXPECT_EQ(version.code(), Code::failure);
   EXPECT_NE(version.message().find("newer version"), std::string::npos);
   bad = good_;
-  bad[12] = 2;  // a required feature
+  bad[12] = 8;  // a required feature
   fix_block_crc(bad);
   overwrite(bad_, bad);
   EXPECT_EQ(ArchiveReader::open(bad_).status().code(), Code::failure);
   EXPECT_EQ(verify_archive(bad_).status().code(), Code::failure);
-  bad[12] = 1;  // one that is known, and that the coding parameters do not ask for
-  fix_block_crc(bad);
-  overwrite(bad_, bad);
-  EXPECT_EQ(ArchiveReader::open(bad_).status().code(), Code::corrupt);
+  for (const uint8_t known : {1, 4, 5}) {  // that the coding parameters do not ask for
+    bad[12] = known;
+    fix_block_crc(bad);
+    overwrite(bad_, bad);
+    EXPECT_EQ(ArchiveReader::open(bad_).status().code(), Code::corrupt);
+  }
 }
 
 TEST_F(Damage, ForgedUserBlocks) {

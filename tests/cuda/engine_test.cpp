@@ -9,6 +9,7 @@
 #include "cuda/device_engine.h"
 #include "cuda/device_ops.h"
 #include "emulator.h"
+#include "model/adaptation.h"
 #include "model/embedded_model.h"
 #include "model/host_ops.h"
 #include "model/forward_session.h"
@@ -59,6 +60,20 @@ TEST(DeviceEngine, GivesTheCommittedFrequencies) {
     EXPECT_EQ(engine->name(), "cuda, GPU 0 (emulated)");
     EXPECT_EQ(run(*engine, golden_symbols(**model, golden.symbols), {}), golden.digest) << "A" << golden.activations;
   }
+}
+
+// The head of an adapted model has scales of its own, although it is tied.
+TEST(DeviceEngine, AdaptedModels) {
+  const auto base = *embedded_model();
+  Adaptation adaptation;
+  adaptation.model = base->digest();
+  adaptation.factor = 1.125f;
+  for (int id = 0; id < base->config().vocab; ++id) adaptation.bias.push_back(static_cast<int8_t>(id % 31 - 15));
+  const auto model = *adapt_model(base, adaptation.serialize());
+  const auto symbols = golden_symbols(*model, 40);
+  const auto device = engine_of(model), native = *make_native_engine(model);
+  ASSERT_NE(device, nullptr);
+  EXPECT_EQ(run(*device, symbols, {}), run(*native, symbols, {}));
 }
 
 // What each operation leaves, on the CPU and on the device: the first that differs is named.

@@ -17,6 +17,7 @@
 #include "chunk/fallback.h"
 #include "chunk/stub_engine.h"
 #include "commands/options.h"
+#include "model/adaptation.h"
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "plan/plan.h"
@@ -260,6 +261,21 @@ void model(ByteView input) {
   (void)Model::from_bytes(copy, nullptr);
 }
 
+// As it stands, and with the length and the checksum that its bytes should have.
+void adaptation(ByteView input) {
+  (void)Adaptation::parse(input);
+  if (input.size() < 20 || input.size() > (1u << 16)) return;
+  Bytes sealed(input.begin(), input.end());
+  put_u32(sealed, 12, static_cast<uint32_t>(sealed.size()));
+  put_u32(sealed, 16, 0);
+  put_u32(sealed, 16, crc32c(sealed));
+  const auto parsed = Adaptation::parse(sealed);
+  if (!parsed.ok()) return;
+  require(parsed->factor >= Adaptation::least_factor && parsed->factor <= Adaptation::greatest_factor);
+  require(std::find(parsed->bias.begin(), parsed->bias.end(), int8_t{-128}) == parsed->bias.end());
+  require(Adaptation::parse(parsed->serialize()).ok());
+}
+
 void tokenizer(ByteView input) {
   const auto made = Tokenizer::from_json(input);
   if (!made.ok()) return;
@@ -311,7 +327,7 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = {
       {"frame", frame},       {"shard", shard}, {"index", index},         {"manifest", manifest}, {"parity", parity},
       {"salvage", salvage},   {"model", model}, {"tokenizer", tokenizer}, {"plan", plan},         {"decoder", decoder},
-      {"reader", reader},     {"job", job},     {"names", names},
+      {"reader", reader},     {"job", job},     {"names", names}, {"adaptation", adaptation},
   };
   return all;
 }

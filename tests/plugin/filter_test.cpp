@@ -74,6 +74,33 @@ TEST(Filter, FindsTheDictionaryOfAShard) {
   EXPECT_NE(outcome.code, 0);
 }
 
+// Nor is it told what the model is adapted with.
+TEST(Filter, FindsTheAdaptation) {
+  const std::string h5py = python_with("h5py");
+  if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";
+  const TempDir kept;
+  spill(kept / "sample", slurp(repository("tests/data/text/alice29.txt")).substr(30000, 17000));
+  const Outcome fitted = shell(product() + " model adapt " + quoted(kept / "sample") + " -o " + quoted(kept / "fit"));
+  ASSERT_EQ(fitted.code, 0) << fitted.err;
+  const Sample sample("range --adapt " + quoted(kept / "fit"));
+  const std::string read = "f = h5py.File(path, 'r')\n"
+                           "assert f['text'].id.read_direct_chunk((0,))[1][5] == 2\n"
+                           "sys.stdout.buffer.write(f['text'][590:610].tobytes())\n";
+  Outcome outcome = python(sample, h5py, read);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, sample.text.substr(590, 20));
+  const std::string in_memory = "import io\npath = io.BytesIO(open(path, 'rb').read())\n";
+  outcome = python(sample, h5py, in_memory + read);
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.err.find("adaptation of SHA-256"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("LLMC_ADAPTATION_PATH"), std::string::npos) << outcome.err;
+  for (const std::string where : {sample.dir.path().string(), std::string(kept / "fit")}) {
+    outcome = python(sample, h5py, in_memory + read, "LLMC_ADAPTATION_PATH=" + quoted(where));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, sample.text.substr(590, 20));
+  }
+}
+
 TEST(Filter, H5pyWritesText) {
   const std::string h5py = python_with("h5py");
   if (h5py.empty()) GTEST_SKIP() << "not run: no Python with h5py";

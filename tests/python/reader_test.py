@@ -54,6 +54,14 @@ class Text(Case):
             for where in (slice(1200, 1300), slice(0, 3000)):
                 self.assertEqual(archive[where], text[where])
 
+    def test_adaptations(self):
+        self.put("sample", text_of("irc.txt", 17000))
+        run(PROGRAM, "model", "adapt", self.at("sample"), "-o", self.at("fit"))
+        text = self.put("in3.txt", text_of("irc.txt", 2000, 20000))
+        with llmc.open(self.compress("in3.txt", "adapted.h5", "--chunk", "500", "--adapt", "fit")) as archive:
+            for where in (slice(700, 800), slice(0, 2000)):
+                self.assertEqual(archive[where], text[where])
+
     def test_only_the_chunks_that_are_needed(self):
         text = self.put("in2.txt", text_of("law.txt", 6000))
         path = self.compress("in2.txt", "counted.h5", "--chunk", "1K")

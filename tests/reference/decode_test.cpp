@@ -95,6 +95,31 @@ TEST(ReferenceDecoder, ReadsAppendedSets) {
   EXPECT_EQ(shell("diff -r " + quoted(dir / "new") + " " + quoted(dir / "python/new")).out, "");
 }
 
+TEST(ReferenceDecoder, ReadsAdaptations) {
+  const std::string python = python_with(kModules);
+  if (python.empty()) GTEST_SKIP() << "not run: no Python with " << kModules;
+  TempDir dir;
+  spill(dir / "sample", cut("irc.txt", 0, 17000));
+  const Outcome fitted = shell(product() + " model adapt " + quoted(dir / "sample") + " -o " + quoted(dir / "fit"));
+  ASSERT_EQ(fitted.code, 0) << fitted.err;
+  const std::string text = cut("irc.txt", 20000, 900);
+  spill(dir / "in.txt", text);
+  for (const std::string how : {"range", "mix --dictionary 1K"}) {
+    const std::string archive = dir / "x.h5";
+    const Outcome made = compress(dir / "in.txt", archive, "--force --chunk 300 --adapt " + quoted(dir / "fit") + " --codec " + how);
+    ASSERT_EQ(made.code, 0) << made.err;
+    const Outcome outcome = decode(python, archive, "-o " + quoted(dir / "out.txt"));
+    ASSERT_EQ(outcome.code, 0) << how << ": " << outcome.err;
+    EXPECT_TRUE(slurp(dir / "out.txt") == text) << how;
+    std::string damaged = slurp(archive);
+    damaged[damaged.find("\x8cLCA") + 60] ^= 1;
+    spill(dir / "y.h5", damaged);
+    const Outcome refused = decode(python, dir / "y.h5", "-o -");
+    EXPECT_EQ(refused.code, 1);
+    EXPECT_EQ(refused.err.find("Traceback"), std::string::npos) << refused.err;
+  }
+}
+
 // Random weights say little, and all of it must be the same.
 TEST(ReferenceDecoder, ReadsModelsWithEveryFeature) {
   const std::string python = python_with(kModules);
@@ -231,7 +256,8 @@ struct Golden {
 constexpr Golden kGolden[] = {{"version1-range.h5", "alice29.txt", 3000, 1500},
                               {"version1-rank.h5", "alice29.txt", 3000, 1500},
                               {"version1-mix.h5", "irc.txt", 2000, 1800},
-                              {"version1-dictionary.h5", "med.txt", 0, 2600}};
+                              {"version1-dictionary.h5", "med.txt", 0, 2600},
+                              {"version1-adaptation.h5", "irc.txt", 20000, 1800}};
 
 TEST(GoldenArchives, TheProgramReadsThem) {
   for (const Golden& golden : kGolden) {

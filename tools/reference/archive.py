@@ -65,6 +65,12 @@ def put_string(data):
     return put_varint(len(data)) + data
 
 
+def features_of(parameters):
+    """What coding parameters ask for (FORMAT.md section 3.1): 1 dictionaries, 4 an adaptation."""
+    more = len(parameters) - 9
+    return (more % 32 == 5) | (more >= 32) << 2
+
+
 class Piece:
     """What an index says of one entry, or of the piece of it that stands in this shard."""
 
@@ -155,18 +161,21 @@ class Shard:
         expect(block[:8] == b"\x89LLMC\r\n\x1a", f"{path}: not a shard file")
         expect(struct.unpack_from("<I", block, 508)[0] == crc32c(block[:508]), f"{path}: the user block is damaged")
         version, zero, features = struct.unpack_from("<HHI", block, 8)
-        if version != 1 or features > 1:
+        if version != 1 or features & ~5:
             raise Damage(f"{path}: format {version} with features {features}; "
-                         "this decoder reads format 1 with feature 1")
+                         "this decoder reads format 1 with features 1 and 4")
         (self.number, self.shards, length, self.text_bytes, self.text_offset, self.chunk_bytes, self.chunks, self.seed,
          zero_too, index_at, index_bytes, plain_bytes) = struct.unpack_from("<IIQQQIIIIQQQ", block, 16)
         self.model, self.plan, index_digest, self.body = (block[i:i + 32] for i in range(88, 216, 32))
         expect(length == self.length, f"{path}: {self.length} bytes instead of {length}")
         self.dictionary_at, self.dictionary_bytes, self.dictionary_text = struct.unpack_from("<QII", block, 216)
         self.dictionary_digest = block[232:264]
-        expect(not any(block[216:264]) or features == 1 and self.chunk_bytes <= 2**20 and self.dictionary_at >= 512
+        expect(not any(block[216:264]) or features & 1 and self.chunk_bytes <= 2**20 and self.dictionary_at >= 512
                and self.dictionary_at + self.dictionary_bytes <= length, f"{path}: the user block contradicts itself")
-        expect(not (zero or zero_too or any(block[264:508])) and self.number < self.shards <= 10**6
+        self.adaptation_at, self.adaptation_bytes = struct.unpack_from("<QI", block, 264)
+        expect((self.adaptation_bytes > 0) == (features >= 4) and self.adaptation_at + self.adaptation_bytes <= length,
+               f"{path}: the user block contradicts itself")
+        expect(not (zero or zero_too or any(block[276:508])) and self.number < self.shards <= 10**6
                and 1 <= self.chunk_bytes <= 2**30 and self.chunks == -(-self.text_bytes // self.chunk_bytes)
                and index_at + index_bytes <= length and plain_bytes <= 2**30,
                f"{path}: the user block contradicts itself")
@@ -178,7 +187,7 @@ class Shard:
         packed = self.hdf5["index"][:].tobytes() if hdf5 else self.read(index_at, index_bytes)
         expect(sha256(packed) == index_digest, f"{path}: the index is damaged")
         self.index = Index(unzstd(packed, plain_bytes), self.chunks)
-        expect(features == (len(self.index.parameters) > 9), f"{path}: the coding parameters are wrong")
+        expect(features == features_of(self.index.parameters), f"{path}: the coding parameters are wrong")
         expect(sum(p.size for p in self.index.pieces) == self.text_bytes, f"{path}: the sizes in the index are wrong")
 
     def read(self, at, size):
@@ -211,6 +220,13 @@ class Shard:
                f"{self.path}: chunk {chunk} is not the one that the index speaks of")
         return frame
 
+    def adaptation(self):
+        """What the model is adapted with (MODEL.md section 6), or None."""
+        if not self.adaptation_bytes:
+            return None
+        data = self.hdf5["adaptation"][:].tobytes() if self.hdf5 else self.read(self.adaptation_at, self.adaptation_bytes)
+        expect(sha256(data) == self.index.parameters[-32:], f"{self.path}: the adaptation is damaged")
+        return data
 
     def dictionary(self):
         """The frame of the shard's dictionary."""
@@ -248,12 +264,12 @@ class Archive:
         expect(data[-81:] == tail, f"{path}: the manifest was changed or is damaged")
         manifest = json.loads(data)
         expect(manifest["format"] == "llmc-batch set", f"{path}: not the manifest of a set")
-        if manifest["version"] != 1 or manifest["features"] > 3:
+        if manifest["version"] != 1 or manifest["features"] > 7:
             raise Damage(f"{path}: format {manifest['version']} with features {manifest['features']}; "
-                         "this decoder reads format 1 with features 1 and 2")
+                         "this decoder reads format 1 with features 1, 2 and 4")
         for number, row in enumerate(manifest["shards"]):
             expect(row["file"] == f"shard-{number:06}.h5", f"{path}: shard {number} has a wrong name")
-        if manifest["features"] < 2:
+        if not manifest["features"] & 2:
             manifest["parts"] = [{"plan": manifest["plan"], "content": manifest["content"], "shards": len(manifest["shards"])}]
         rows = iter(manifest["shards"])
         for part in manifest["parts"]:

@@ -12,8 +12,8 @@ class Parameters:
     """FORMAT.md section 3.1."""
 
     def __init__(self, data):
-        if len(data) not in (9, 14):
-            raise Damage(f"the coding parameters are {len(data)} bytes long, not 9 or 14")
+        if len(data) not in (9, 14, 41, 46):
+            raise Damage(f"the coding parameters are {len(data)} bytes long, not 9, 14, 41 or 46")
         self.codec, self.window, self.carry = struct.unpack_from("<BII", data)
 
 

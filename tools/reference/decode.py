@@ -158,6 +158,9 @@ def run(options):
         shard = archive.shard(number)
         if model is None and any(codec > 1 for _, _, _, codec, _ in shard.index.frames):
             model, parameters = Model(find_model(archive, options.model)), Parameters(archive.parameters)
+            adaptation = shard.adaptation()
+            if adaptation is not None:
+                model.adapt(adaptation)
         done += decode_shard(shard, lambda p: names is None or p.name in names, model, parameters, output,
                              options.streams)
         left -= {p.name for p in shard.index.pieces}

@@ -7,6 +7,7 @@ import numpy as np
 
 import exact
 from exact import A8, A16, F, Linear
+from frame import crc32c, unzstd
 from tokenizer import read_tokens
 
 
@@ -113,6 +114,22 @@ class Model:
             self.blocks.append(block)
         self.final_norm = norm("model.norm")
         self.head = linear(profile["head"], ["model.embed_tokens" if self.tied else "lm_head"])
+
+    def adapt(self, data):
+        """Fits the head to one kind of text (section 6)."""
+        magic, version, zero, zeros, size, length, crc = struct.unpack_from("<4sBBHIII", data)
+        if magic != b"\x8cLCA" or length != len(data) or crc != crc32c(data[:16] + bytes(4) + data[20:]):
+            raise ModelError("the adaptation is damaged")
+        if version != 1 or zero or zeros:
+            raise ModelError(f"the adaptation is of version {version}; this decoder knows 1")
+        if data[20:52] != self.digest or size != 4 + self.vocab:
+            raise ModelError("the adaptation was made for another model")
+        plain = unzstd(data[52:], size)
+        factor, bias = np.frombuffer(plain, F, 1)[0], np.frombuffer(plain, np.int8, offset=4)
+        if not F(0.25) <= factor <= F(4) or -128 in bias:
+            raise ModelError("the adaptation is out of range")
+        self.head.sw = self.head.sw * factor
+        self.head.bias = bias.astype(F) * F(0.0625)
 
     @staticmethod
     def from_bits(digits):

@@ -1,0 +1,186 @@
+#include "chunk/fit_adaptation.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <mutex>
+#include <thread>
+
+#include "chunk/window.h"
+#include "model/native_engine.h"
+
+namespace llmc {
+
+namespace {
+
+// Sights that each token is given beside those counted: seldom ones are not believed.
+constexpr double prior = 3;
+// The same for the factor, as curvature.
+constexpr double factor_prior = 20;
+// Tokens below a millionth of the likeliest one's weight count for nothing in the mean of logits.
+constexpr uint32_t least_weight = 1u << 10;
+
+// What one pass over a part has seen.
+struct Seen {
+  std::vector<double> expected, found;  // of each id
+  double slope = 0, curvature = 0;      // of the likelihood, by the factor
+};
+
+// The fit under way: what is rounded into an Adaptation.
+struct State {
+  double factor = 1;
+  std::vector<double> bias;
+  Adaptation rounded(const Digest& model) const {
+    Adaptation out;
+    out.model = model;
+    out.factor = static_cast<float>(factor);
+    for (const double b : bias) {
+      out.bias.push_back(static_cast<int8_t>(std::lround(std::clamp(b / Adaptation::bias_step, -127.0, 127.0))));
+    }
+    return out;
+  }
+};
+
+class Fit {
+ public:
+  Fit(std::shared_ptr<const Model> model, std::span<const Bytes> parts, const FitOptions& options)
+      : base_(std::move(model)), parts_(parts), options_(options), symbols_(parts.size()) {
+    for (size_t i = 0; i < parts.size(); ++i) base_->tokenizer().encode(parts[i], &symbols_[i]);
+    state_.bias.assign(base_->config().vocab, 0);
+  }
+
+  Result<Adaptation> run() {
+    if (std::all_of(symbols_.begin(), symbols_.end(), [](const auto& s) { return s.empty(); })) {
+      return Status(Code::failure, "there is no text to fit an adaptation to");
+    }
+    for (int pass = 0; pass < options_.passes; ++pass) {
+      current_ = state_.rounded(base_->digest());
+      std::shared_ptr<const Model> model = base_;
+      if (pass > 0) {
+        LLMC_ASSIGN(model, adapt_model(base_, current_, sha256(current_.serialize())));
+      }
+      LLMC_ASSIGN(engine_, make_native_engine(std::move(model)));
+      seen_.assign(parts_.size(), {});
+      LLMC_TRY(see_all(pass));
+      step();
+    }
+    return state_.rounded(base_->digest());
+  }
+
+ private:
+  Status see_all(int pass) {
+    std::atomic<size_t> next{0};
+    std::mutex mutex;  // of the outcome and of progress
+    Status outcome;
+    size_t done = 0;
+    const auto work = [&] {
+      for (size_t part; (part = next++) < parts_.size();) {
+        Status status = see(part);
+        const std::lock_guard lock(mutex);
+        if (!status.ok() && outcome.ok()) outcome = std::move(status);
+        if (!outcome.ok()) return;
+        const double passes = options_.passes, share = static_cast<double>(++done) / static_cast<double>(parts_.size());
+        if (options_.progress) options_.progress((pass + share) / passes);
+      }
+    };
+    std::vector<std::thread> threads;
+    for (int i = 1; i < options_.threads; ++i) threads.emplace_back(work);
+    work();
+    for (std::thread& thread : threads) thread.join();
+    return outcome;
+  }
+
+  Status see(size_t part) {
+    const std::vector<Symbol>& symbols = symbols_[part];
+    Seen& seen = seen_[part];
+    seen.expected.assign(state_.bias.size(), 0);
+    seen.found.assign(state_.bias.size(), 0);
+    LLMC_ASSIGN(const auto session, engine_->make_session(1, static_cast<int>(options_.window)));
+    WindowCursor cursor(options_.window, options_.carry);
+    std::vector<Row> rows;
+    while (cursor.predicts() < symbols.size()) {
+      if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
+      if (cursor.window_is_full()) {
+        cursor.next_window();
+        session->reset(0);
+      }
+      rows.clear();
+      WindowCursor ahead = cursor;
+      for (uint32_t room = std::min<uint32_t>(static_cast<uint32_t>(session->max_rows()), ahead.rows_left());
+           room > 0 && ahead.predicts() < symbols.size(); --room) {
+        Row row;
+        row.token = ahead.position() == 0 ? base_->config().start : symbols[ahead.predicts() - 1];
+        if (ahead.codes()) row.want = symbols[ahead.predicts()];
+        rows.push_back(row);
+        ahead.advance();
+      }
+      LLMC_TRY(session->feed(rows, Ask::tables));
+      if (session->range_error_layer(0) >= 0) return {Code::range, "the sample drives the model out of its range"};
+      for (size_t i = 0; i < rows.size(); ++i) {
+        cursor.advance();
+        if (rows[i].want == Row::no_question || rows[i].want >= base_->config().vocab) continue;
+        take(session->weights(static_cast<int>(i)), session->total(static_cast<int>(i)), rows[i].want, &seen);
+      }
+    }
+    return {};
+  }
+
+  void take(std::span<const uint32_t> weights, uint64_t total, Symbol truth, Seen* seen) const {
+    const double share = 1 / static_cast<double>(total);
+    // Logits before the adaptation, but for a summand that all have in common.
+    const auto logit = [&](size_t id) {
+      return (std::log(static_cast<double>(weights[id])) - current_.bias[id] * double{Adaptation::bias_step}) / current_.factor;
+    };
+    double mean = 0, square = 0, whole = 0;
+    for (size_t id = 0; id < seen->expected.size(); ++id) {
+      const double chance = weights[id] * share;
+      seen->expected[id] += chance;
+      if (weights[id] < least_weight) continue;
+      const double y = logit(id);
+      whole += chance;
+      mean += chance * y;
+      square += chance * y * y;
+    }
+    const auto id = static_cast<size_t>(truth);
+    seen->found[id] += 1;
+    if (weights[id] < least_weight || whole <= 0) return;
+    mean /= whole;
+    seen->slope += logit(id) - mean;
+    seen->curvature += square / whole - mean * mean;
+  }
+
+  void step() {
+    double slope = 0, curvature = factor_prior;
+    std::vector<double> expected(state_.bias.size(), prior), found(state_.bias.size(), prior);
+    for (const Seen& seen : seen_) {  // in order: the sums do not depend on the threads
+      slope += seen.slope;
+      curvature += seen.curvature;
+      for (size_t id = 0; id < expected.size(); ++id) {
+        expected[id] += seen.expected[id];
+        found[id] += seen.found[id];
+      }
+    }
+    const double most = 127 * double{Adaptation::bias_step};
+    state_.factor = std::clamp(state_.factor + slope / curvature, double{Adaptation::least_factor}, double{Adaptation::greatest_factor});
+    for (size_t id = 0; id < expected.size(); ++id) {
+      state_.bias[id] = std::clamp(state_.bias[id] + std::log(found[id] / expected[id]), -most, most);
+    }
+  }
+
+  const std::shared_ptr<const Model> base_;
+  const std::span<const Bytes> parts_;
+  const FitOptions& options_;
+  std::vector<std::vector<Symbol>> symbols_;
+  State state_;
+  Adaptation current_;  // what the engine computes with
+  std::unique_ptr<Engine> engine_;
+  std::vector<Seen> seen_;
+};
+
+}  // namespace
+
+Result<Adaptation> fit_adaptation(std::shared_ptr<const Model> model, std::span<const Bytes> parts, const FitOptions& options) {
+  return Fit(std::move(model), parts, options).run();
+}
+
+}  // namespace llmc

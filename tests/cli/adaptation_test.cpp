@@ -1,0 +1,205 @@
+// model adapt and --adapt: fitted once, stored in every shard, the same archive whoever makes it, and a clear word where
+// it is another or lost.
+#include <csignal>
+#include <map>
+
+#include "base/checksum.h"
+#include "cli/product.h"
+
+namespace llmc::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A log that no model has read.
+std::string log_lines(uint32_t from, size_t bytes) {
+  std::string text;
+  for (uint32_t i = from; text.size() < bytes; ++i) {
+    text += "2026-11-21 04:" + std::to_string(10 + i % 50) + ":" + std::to_string(10 + i * 7 % 50) + " WARN dfs.DataNode$PacketResponder: blk_" +
+            std::to_string(i * 2654435761u) + " terminating, src: /10.251." + std::to_string(i * 37 % 256) + "\n";
+  }
+  return text.substr(0, bytes);
+}
+
+std::string sha256_of(const std::string& path) { return to_hex(sha256(as_bytes(slurp(path)))); }
+
+class Adapting : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    kept = new TempDir;
+    spill(*kept / "sample.log", log_lines(100000, 20000));
+    spill(*kept / "other.log", log_lines(7, 17000));
+    for (const char* name : {"sample", "other"}) {
+      const std::string base = *kept / name;
+      report[name] = llmc("model adapt " + base + ".log -o " + base + ".adapt --json");
+    }
+  }
+  static void TearDownTestSuite() { delete kept; }
+  void SetUp() override {
+    ASSERT_EXIT_CODE(report["sample"], 0);
+    ASSERT_EXIT_CODE(report["other"], 0);
+    spill(dir / "in/a.log", log_lines(0, 5000));
+    spill(dir / "in/b.bin", noise(600, 5));
+    spill(dir / "in/c.log", log_lines(5000, 4000));
+  }
+  static std::string adapt_file(const std::string& name = "sample") { return *kept / (name + ".adapt"); }
+  // Two shards.
+  std::string arguments(const std::string& out, const std::string& more = "", const std::string& file = "sample") const {
+    return "compress " + (dir / "in") + " -o " + (dir / out) + " --chunk 1K --shard 6K --engine native -q --adapt " + adapt_file(file) + " " + more;
+  }
+  void make(const std::string& out, const std::string& more = "", int ranks = 0) { ASSERT_EXIT_CODE(llmc(arguments(out, more), ranks), 0); }
+  void expect_same(const std::string& a, const std::string& b) { EXPECT_EQ(shell("diff -r " + (dir / a) + " " + (dir / b)).out, ""); }
+  uint64_t number(const std::string& file, size_t at, size_t bytes) const {
+    const std::string all = slurp(dir / file);
+    uint64_t value = 0;
+    for (size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<uint8_t>(all[at + i]);
+    return value;
+  }
+  void damage(const std::string& file, uint64_t at, size_t bytes = 4) {
+    std::string all = slurp(dir / file);
+    for (size_t i = 0; i < bytes; ++i) all[at + i] = static_cast<char>(all[at + i] ^ 0x21);
+    spill(dir / file, all);
+  }
+  static inline TempDir* kept = nullptr;
+  static inline std::map<std::string, Outcome> report;
+  const TempDir dir;
+};
+
+TEST_F(Adapting, FitsAndSaysWhatIsGained) {
+  const std::string out = report["sample"].out;
+  EXPECT_NE(out.find("\"held_back\""), std::string::npos) << out;
+  const size_t at = out.find("\"change_percent\": ");
+  ASSERT_NE(at, std::string::npos) << out;
+  EXPECT_LT(std::stod(out.substr(at + 18)), -3.0) << out;  // range
+  const Outcome again = llmc("model adapt " + *kept / "sample.log" + " -o " + (dir / "again") + " --threads 1");
+  ASSERT_EXIT_CODE(again, 0);
+  EXPECT_TRUE(slurp(dir / "again") == slurp(adapt_file()));
+  EXPECT_NE(again.out.find("bits per byte"), std::string::npos) << again.out;
+  EXPECT_EXIT_CODE(llmc("model adapt " + *kept / "sample.log" + " -o " + (dir / "again")), 1);  // exists
+  spill(dir / "short", log_lines(0, 9000));
+  const Outcome little = llmc("model adapt " + (dir / "short") + " -o " + (dir / "x"));
+  EXPECT_EXIT_CODE(little, 1);
+  EXPECT_NE(little.err.find("16 KiB"), std::string::npos) << little.err;
+  EXPECT_EXIT_CODE(llmc("model adapt -o " + (dir / "x")), 2);
+  EXPECT_EXIT_CODE(llmc("model adapt " + *kept / "sample.log"), 2);
+}
+
+TEST_F(Adapting, TheSameArchiveOnAnyNumberOfRanks) {
+  make("set");
+  for (const int ranks : {1, 2, 3}) {
+    const std::string out = "set" + std::to_string(ranks);
+    make(out, "--streams 3 --threads 2 --verify all", ranks);
+    expect_same("set", out);
+  }
+  const std::string info = llmc("info --json " + (dir / "set")).out;
+  EXPECT_NE(info.find("\"adaptation_sha256\": \"" + sha256_of(adapt_file())), std::string::npos) << info;
+  ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet", 3), 0);
+  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out, "");
+  EXPECT_EXIT_CODE(llmc("verify --data " + (dir / "set")), 0);
+  const Outcome range = llmc("extract " + (dir / "set") + " -o - --range 3100:3900 --quiet");
+  EXPECT_TRUE(range.out == slurp(dir / "in/a.log").substr(3100, 800)) << explain(range);
+  // One shard alone has all it needs.
+  const Outcome alone = llmc("extract " + (dir / "set/shard-000001.h5") + " -o - --quiet");
+  EXPECT_EXIT_CODE(alone, 0);
+  // Frames are smaller than without.
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + (dir / "off") + " --chunk 1K --shard 6K --engine native -q"), 0);
+  const auto frames = [&](const std::string& set) {
+    const std::string text = llmc("info --json " + (dir / set)).out;
+    return std::stoull(text.substr(text.find("\"frame_bytes\": ") + 15));
+  };
+  EXPECT_LT(frames("set"), frames("off"));
+}
+
+TEST_F(Adapting, WithEveryCodecAndWithDictionaries) {
+  for (const std::string how : {"--codec range", "--codec rank", "--dictionary 2K"}) {
+    const std::string out = "x" + std::to_string(how.size());
+    make(out, how);
+    const Outcome back = llmc("extract " + (dir / out) + " -o " + (dir / (out + ".out")) + " --quiet");
+    ASSERT_EXIT_CODE(back, 0);
+    EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / (out + ".out/in"))).out, "") << how;
+    EXPECT_EXIT_CODE(llmc("verify " + (dir / out)), 0);
+  }
+}
+
+TEST_F(Adapting, AnInterruptedRunGoesOnWithTheSameOnly) {
+  make("whole");
+  for (const int hit : {1, 4}) {
+    const std::string out = "set" + std::to_string(hit);
+    const Outcome killed = shell("LLMC_FAULT=spool.append:" + std::to_string(hit) + ":kill " + product() + " " + arguments(out));
+    EXPECT_EXIT_CODE(killed, 128 + SIGKILL);
+    const Outcome other = llmc(arguments(out, "--resume", "other"));
+    EXPECT_EXIT_CODE(other, 1);
+    EXPECT_NE(other.err.find("adaptation"), std::string::npos) << explain(other);
+    const Outcome none = llmc("compress " + (dir / "in") + " -o " + (dir / out) + " --chunk 1K --shard 6K --engine native -q --resume");
+    EXPECT_EXIT_CODE(none, 1);
+    make(out, "--resume");
+    expect_same("whole", out);
+  }
+}
+
+TEST_F(Adapting, PartsMakeTheSetOfOneRun) {
+  make("whole");
+  ASSERT_EXIT_CODE(llmc("plan " + (dir / "in") + " -o " + (dir / "plan") + " --chunk 1K --shard 6K --adapt " + adapt_file()), 0);
+  for (const char* k : {"1", "2"}) {
+    ASSERT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --shards " + k + "/2 -o " + (dir / (std::string("p") + k)) + " --engine native -q"), 0);
+  }
+  ASSERT_EXIT_CODE(llmc("merge " + (dir / "p1") + " " + (dir / "p2") + " -o " + (dir / "merged")), 0);
+  expect_same("whole", "merged");
+  EXPECT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --adapt " + adapt_file() + " -o " + (dir / "x")), 2);
+}
+
+TEST_F(Adapting, WhatIsAppendedIsCodedWithIt) {
+  make("set");
+  spill(dir / "new/d.log", log_lines(9000, 3000));
+  ASSERT_EXIT_CODE(llmc("append " + (dir / "new") + " -o " + (dir / "set") + " --engine native -q"), 0);
+  ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet", 2), 0);
+  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out + shell("diff -r " + (dir / "new") + " " + (dir / "out/new")).out, "");
+  EXPECT_EXIT_CODE(llmc("verify --data " + (dir / "set")), 0);
+}
+
+TEST_F(Adapting, DamageToItIsNamedRepairedAndOutlived) {
+  make("set", "--parity 10%");
+  shell("cp -r " + (dir / "set") + " " + (dir / "good"));
+  const std::string first = "set/shard-000000.h5", second = "set/shard-000001.h5";
+  damage(first, number(first, 264, 8) + 60);
+  const Outcome verified = llmc("verify " + (dir / "set"));
+  EXPECT_EXIT_CODE(verified, 20);
+  EXPECT_NE((verified.out + verified.err).find("the adaptation in shard 0"), std::string::npos) << explain(verified);
+  // The other shard has a copy.
+  ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet"), 0);
+  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out, "");
+  const Outcome alone = llmc("extract " + (dir / first) + " -o - --quiet");
+  EXPECT_EXIT_CODE(alone, 20);
+  EXPECT_NE(alone.err.find("adaptation"), std::string::npos) << explain(alone);
+  // Salvage of the damaged shard alone needs the file.
+  const Outcome lost = llmc("salvage " + (dir / first) + " -o " + (dir / "lost"));
+  EXPECT_NE(lost.code, 0);
+  EXPECT_NE(lost.err.find(sha256_of(adapt_file())), std::string::npos) << explain(lost);
+  EXPECT_NE(lost.err.find("--adapt"), std::string::npos) << explain(lost);
+  const Outcome won = llmc("salvage " + (dir / first) + " -o " + (dir / "won") + " --adapt " + adapt_file());
+  EXPECT_TRUE(slurp(dir / "won/in/a.log") == slurp(dir / "in/a.log")) << explain(won);
+  EXPECT_EXIT_CODE(llmc("repair " + (dir / "set")), 0);
+  expect_same("good", "set");
+  // The user block and the index are gone, the adaptation is not.
+  damage(second, 0, 512);
+  damage(second, number("good/shard-000001.h5", 64, 8), 40);
+  const Outcome blind = llmc("salvage " + (dir / second) + " -o " + (dir / "blind"));
+  EXPECT_NE(shell("cat " + (dir / "blind") + "/*").out.find(slurp(dir / "in/c.log").substr(1500, 1500)), std::string::npos) << explain(blind);
+}
+
+TEST_F(Adapting, FilesAndOptionsThatCannotBe) {
+  const std::string command = "compress " + (dir / "in") + " -o " + (dir / "x") + " --adapt ";
+  EXPECT_EXIT_CODE(llmc(command + adapt_file() + " --codec zstd"), 2);
+  EXPECT_EXIT_CODE(llmc(command + (dir / "nowhere")), 1);
+  EXPECT_NE(llmc(command + (dir / "in/a.log")).code, 0);
+  std::string bad = slurp(adapt_file());
+  bad[70] = static_cast<char>(bad[70] ^ 1);
+  spill(dir / "bad.adapt", bad);
+  const Outcome damaged = llmc(command + (dir / "bad.adapt"));
+  EXPECT_NE(damaged.code, 0);
+  EXPECT_NE(damaged.err.find("damaged"), std::string::npos) << explain(damaged);
+  EXPECT_FALSE(fs::exists(dir / "x"));
+}
+
+}  // namespace
+}  // namespace llmc::test
