@@ -1,7 +1,6 @@
-// Fits an adaptation to a sample of text (model/adaptation.h): by maximum likelihood, a few passes of the model.
-//
-// The factor takes a Newton step in each pass; a token's summand grows by the logarithm of how much oftener it occurs
-// than the model, as adapted so far, expects.
+// Fits an adaptation to a sample of text (model/adaptation.h): the likeliest one, with a prior that keeps it small, in a few
+// passes of the model. Each pass is a Newton step, of the factor by its curvature, of a token's summand by how often the
+// model, as adapted so far, expects it, which bounds the curvature.
 #pragma once
 
 #include <functional>
@@ -16,7 +15,7 @@ namespace llmc {
 struct FitOptions {
   uint32_t window = 0, carry = 0;  // as the text will be coded: carry < window <= the model's context
   int threads = 1;
-  int passes = 4;
+  int passes = 5;
   std::function<void(double part)> progress;  // from one thread at a time; may be empty
   std::function<bool()> stop;                 // asked now and then: Code::interrupted; may be empty
 };

@@ -85,7 +85,7 @@ TEST_F(Adapting, FitsAndSaysWhatIsGained) {
 }
 
 TEST_F(Adapting, TheSameArchiveOnAnyNumberOfRanks) {
-  make("set");
+  make("set", "--verify all");
   for (const int ranks : {1, 2, 3}) {
     const std::string out = "set" + std::to_string(ranks);
     make(out, "--streams 3 --threads 2 --verify all", ranks);
