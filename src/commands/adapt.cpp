@@ -24,15 +24,16 @@ namespace po = boost::program_options;
 
 namespace {
 
-constexpr uint32_t largest_part = 64u << 10, smallest_part = 4u << 10;
+constexpr uint64_t smallest_part = 4u << 10;
 constexpr uint64_t even_parts = 16;  // of a small sample
-constexpr uint64_t most_parts = 32;  // of a large one, evenly spread: 2 MiB
+constexpr uint64_t most_parts = 32, most_bytes = 1u << 20;  // of a large one, evenly spread: whichever is more
 constexpr size_t held_back_every = 4;
 
 struct AdaptOptions {
   Words inputs;
   std::string model, output;
   int threads = 1;
+  uint64_t chunk = 0;  // bytes that the text will be coded in, and the largest part
   bool force = false, json = false;
 };
 
@@ -42,7 +43,7 @@ struct SampleText {
   std::vector<Bytes> fitted, held_back;
 };
 
-Result<SampleText> read_sample(const Words& inputs) {
+Result<SampleText> read_sample(const Words& inputs, uint64_t chunk) {
   ArchiveOptions options;
   options.plan.shard_bytes = 0;
   size_t problems = 0;
@@ -52,9 +53,9 @@ Result<SampleText> read_sample(const Words& inputs) {
   if (sample.bytes < smallest_part * held_back_every) {
     return Status(Code::failure, "the sample has " + std::to_string(sample.bytes) + " bytes of text; 16 KiB are the least, some hundred are good");
   }
-  const uint64_t part_bytes = std::clamp<uint64_t>(sample.bytes / even_parts, smallest_part, largest_part);
+  const uint64_t part_bytes = std::min(chunk, std::max(sample.bytes / even_parts, smallest_part));
   sample.part_bytes = static_cast<uint32_t>(part_bytes);
-  const uint64_t there = sample.bytes / part_bytes, taken = std::min(there, most_parts);
+  const uint64_t there = sample.bytes / part_bytes, taken = std::min(there, std::max(most_parts, most_bytes / part_bytes));
   TextReader reader(plan.entries());
   for (uint64_t i = 0; i < taken; ++i) {
     Bytes part(part_bytes);
@@ -94,7 +95,7 @@ void show_progress(double part) {
 
 Status adapt(const AdaptOptions& o) {
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(o.model));
-  LLMC_ASSIGN(const SampleText sample, read_sample(o.inputs));
+  LLMC_ASSIGN(const SampleText sample, read_sample(o.inputs, o.chunk));
   CodecParameters parameters;
   parameters.window = static_cast<uint32_t>(model->config().context);
   parameters.carry = parameters.window / 4;
@@ -157,6 +158,8 @@ Status run_model_adapt(Context& context, const Words& words) {
   set.group("Options").add_options()
       ("output,o", po::value<std::string>()->value_name("FILE"), "the file to write")
       ("model", po::value<std::string>()->value_name("FILE"), "model file; default: the embedded model")
+      ("chunk", po::value<ByteSize>()->default_value(ByteSize{64u << 10}, "64K")->value_name("SIZE"),
+       "as it will be for 'compress': parts of this size, smaller ones of a small sample, are fitted to and measured")
       ("threads", po::value<int>()->default_value(0)->value_name("N"), "0: as many as there are cores")
       ("json", po::bool_switch(), "the report as JSON")
       ("force,f", po::bool_switch(), "replace FILE");
@@ -169,6 +172,8 @@ Status run_model_adapt(Context& context, const Words& words) {
   if (!set.given("output")) return {Code::usage, "model adapt: -o FILE is missing"};
   o.output = set.get<std::string>("output");
   if (set.given("model")) o.model = set.get<std::string>("model");
+  o.chunk = set.get<ByteSize>("chunk").bytes;
+  if (o.chunk < 256 || o.chunk > (1u << 20)) return {Code::usage, "--chunk is 256 bytes to 1M"};
   o.threads = set.get<int>("threads");
   if (o.threads < 0 || o.threads > 1024) return {Code::usage, "--threads is 0 to 1024"};
   if (o.threads == 0) o.threads = std::max(context.placement.threads, 1);
