@@ -89,7 +89,7 @@ Result<uint64_t> coded_bytes(const std::shared_ptr<const Model>& model, const Co
   return sum;
 }
 
-void show_progress(double part) {
+void show_fit(double part) {
   std::fprintf(stderr, "\r\033[Kfitting: %3.0f %%", part * 100);
 }
 
@@ -104,7 +104,7 @@ Status adapt(const AdaptOptions& o) {
   fit.carry = parameters.carry;
   fit.threads = o.threads;
   fit.stop = [] { return stop_requested(); };
-  if (isatty(STDERR_FILENO)) fit.progress = show_progress;
+  if (isatty(STDERR_FILENO)) fit.progress = show_fit;
   const Result<Adaptation> adaptation = fit_adaptation(model, sample.fitted, fit);
   if (fit.progress) std::fputs("\r\033[K", stderr);
   LLMC_TRY(adaptation.status());
