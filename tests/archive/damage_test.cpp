@@ -213,7 +213,7 @@ TEST_F(Damage, ManifestTampering) {
     EXPECT_EQ(Manifest::parse(as_bytes(forged(from, to)), "m").status().code(), Code::corrupt) << from << " " << to;
   }
   EXPECT_EQ(Manifest::parse(as_bytes(forged("\"version\": 1", "\"version\": 2")), "m").status().code(), Code::failure);
-  const Status newer = Manifest::parse(as_bytes(forged("\"features\": 0", "\"features\": 4")), "m").status();
+  const Status newer = Manifest::parse(as_bytes(forged("\"features\": 0", "\"features\": 8")), "m").status();
   EXPECT_EQ(newer.code(), Code::failure);
   EXPECT_NE(newer.message().find("newer version"), std::string::npos);
   // What agrees with itself but not with the shards is found when they are opened, or by verify.
