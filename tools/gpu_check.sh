@@ -115,6 +115,8 @@ run() { # folder of the programs
   done
   step bench_codecs 300 speed
   step bench_embedded 150 ours llmc-batch bench --device cuda --seconds 3 --text "$sample/lcet10.txt"
+  step bench_135m 150 ours llmc-batch bench --shape smollm2-135m --device cuda --seconds 3
+  step bench_8b 400 ours llmc-batch bench --shape llama-8b --device cuda --seconds 5
   if [ -n "${LLMC_GPU_MODEL:-}" ]; then
     step bench_model 150 ours llmc-batch bench --model "$LLMC_GPU_MODEL" --device cuda --seconds 3 --text "$sample/lcet10.txt"
   fi
