@@ -26,7 +26,7 @@ struct AppendOptions {
   ComputeOptions compute;
 };
 
-void add_options(OptionSet& set) {
+void add_append_options(OptionSet& set) {
   set.positional("input", -1);
   set.group("Append").add_options()
       ("output,o", po::value<std::string>()->value_name("SET"), "the set: a folder with a manifest; model, codec, sizes and parity are as it has them")
@@ -42,7 +42,7 @@ void add_options(OptionSet& set) {
   add_compute_options(set);
 }
 
-Result<AppendOptions> read_options(const OptionSet& set) {
+Result<AppendOptions> read_append_options(const OptionSet& set) {
   AppendOptions o;
   LLMC_ASSIGN(o.compute, compute_options(set));
   o.inputs = set.words();
@@ -182,11 +182,11 @@ Status append(Context& context, AppendOptions& o, bool* started) {
 Status run_append(Context& context, const Words& words) {
   OptionSet set("append", "llmc-batch append INPUT... -o SET [options]",
                 "Adds new files, folders or standard input (-) to a finished set. What is in it is never written again.");
-  add_options(set);
+  add_append_options(set);
   bool done = false;
   LLMC_TRY(set.parse(words, context.coordinator(), &done));
   if (done) return {};
-  LLMC_ASSIGN(AppendOptions options, read_options(set));
+  LLMC_ASSIGN(AppendOptions options, read_append_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;
   const Status status = append(context, options, &started);

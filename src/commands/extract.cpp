@@ -22,7 +22,7 @@ struct ExtractOptions {
   bool to_stdout() const { return output == "-"; }
 };
 
-void add_options(OptionSet& set) {
+void add_extract_options(OptionSet& set) {
   set.positional("archive", 1);
   set.group("Extract").add_options()
       ("output,o", po::value<std::string>()->value_name("DIR"), "folder to write below; - writes the bytes to standard output")
@@ -36,7 +36,7 @@ void add_options(OptionSet& set) {
   add_compute_options(set);
 }
 
-Result<ExtractOptions> read_options(const OptionSet& set) {
+Result<ExtractOptions> read_extract_options(const OptionSet& set) {
   ExtractOptions o;
   LLMC_ASSIGN(o.compute, compute_options(set));
   if (set.words().empty()) return Status(Code::usage, "extract: no archive given");
@@ -144,11 +144,11 @@ Status extract(Context& context, ExtractOptions& o, bool* started) {
 Status run_extract(Context& context, const Words& words) {
   OptionSet set("extract", "llmc-batch extract ARCHIVE -o DIR [options]",
                 "Gives back all of an archive or what is selected; reads and decodes no more chunks than that takes.");
-  add_options(set);
+  add_extract_options(set);
   bool done = false;
   LLMC_TRY(set.parse(words, context.coordinator(), &done));
   if (done) return {};
-  LLMC_ASSIGN(ExtractOptions options, read_options(set));
+  LLMC_ASSIGN(ExtractOptions options, read_extract_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;
   const Status status = extract(context, options, &started);

@@ -160,6 +160,27 @@ def check_lengths():
     return wrong
 
 
+def check_names():
+    """Files of a folder are compiled together (LLMC_UNITY): what stands in their unnamed namespaces has different names."""
+    wrong, homes = [], {}
+    kind = re.compile(r"(?:class|struct|enum class|enum) (\w+)(?: final)?\s*(?:[:{]|$)")
+    value = re.compile(r"(?:constexpr|const|static)\b[^=(]*?\b(\w+)(?:\[[^\]]*\])*(?: =|\{|;)")
+    function = re.compile(r"(?!return|if|for|while|using|else|class|struct|enum)[A-Za-z_][\w:<>,*& ]*[ *&>](\w+)\(([^)]*)")
+    for folder, path in folder_files():
+        if not path.endswith(".cpp") or folder == "exact":  # compiled file by file
+            continue
+        for body in re.findall(r"^namespace \{\n(.*?)^\}  // namespace$", text_of(path), re.S | re.M):
+            for line in body.split("\n"):
+                found = kind.match(line) or value.match(line)
+                name = found.group(1) if found else ""
+                if not name and (found := function.match(line)):
+                    kinds = [re.sub(r"\s*\w+$", "", a.split("=")[0].strip()) for a in found.group(2).split(",")]
+                    name = f"{found.group(1)}({', '.join(kinds)})"
+                if name and homes.setdefault((folder, name), path) != path:
+                    wrong.append(f"{path}: {name} stands in {homes[folder, name]} too")
+    return wrong
+
+
 def check_paths():
     """No file names a path outside the repository that only some machines have."""
     start = r"(?<![\w.])/"  # not within a longer path
