@@ -118,7 +118,7 @@ Status check_answers(const DeviceWeights& weights, const std::function<Result<st
   std::mt19937 random(2);
   Text text;
   text.start = model.config().start;
-  const int tokens = std::min(24, model.config().context);
+  const int tokens = std::min(64, model.config().context);
   for (int i = 0; i < tokens; ++i) text.symbols.push_back(static_cast<Symbol>(random() % model.config().vocab));
 
   LLMC_ASSIGN(const std::unique_ptr<Session> single, open(1));

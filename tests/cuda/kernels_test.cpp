@@ -85,13 +85,15 @@ void expect_same(Planes& got, Expected& expected, int rows, const std::vector<ui
   }
 }
 
-// Rows of all mixes; the last but one is out of range, the last one padding.
+// Rows of all mixes and one of nearly equal values, where all hangs on the mean; the last but one is out of range, the
+// last one padding.
 struct Rows {
-  explicit Rows(int width, uint64_t seed) : count(static_cast<int>(kMixes.size()) + 2), alive(count, 0) {
+  explicit Rows(int width, uint64_t seed) : count(static_cast<int>(kMixes.size()) + 3), alive(count, 0) {
     for (const Mix mix : kMixes) {
       const std::vector<float> row = floats(width, mix, seed++);
       x.insert(x.end(), row.begin(), row.end());
     }
+    for (int i = 0; i < width; ++i) x.push_back(-1.0f - static_cast<float>(i % 3) * 0x1p-16f);
     std::vector<float> lost = floats(width, Mix::normal, seed);
     lost[width / 2] = seed % 2 ? NAN : -0x1p60f;
     for (int i = 0; i < 2; ++i) x.insert(x.end(), lost.begin(), lost.end());
