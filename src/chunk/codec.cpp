@@ -35,12 +35,10 @@ Result<LockstepJob> make_job(const TokenEngine* engine, const CodecParameters& p
   return job;
 }
 
-Result<Bytes> run_one(const ChunkCodec& codec, Status (ChunkCodec::*way)(ChunkFeed&, int) const, ChunkItem item) {
+std::vector<ChunkItem> alone(ChunkItem item) {
   std::vector<ChunkItem> items;
   items.push_back(std::move(item));
-  MemoryFeed feed(std::move(items));
-  LLMC_TRY((codec.*way)(feed, 1));
-  return std::move(feed.outcomes()[0]);
+  return items;
 }
 
 ChunkItem make_item(uint32_t chunk, uint32_t seed, uint32_t size, ByteView bytes) {
@@ -179,9 +177,15 @@ Result<Bytes> ChunkCodec::make_dictionary(const DictionaryWork& work, ChunkFeed&
   }
 }
 
-Result<Bytes> ChunkCodec::encode_one(ChunkItem item) const { return run_one(*this, &ChunkCodec::encode, std::move(item)); }
+Result<Bytes> ChunkCodec::encode_one(ChunkItem item) const {
+  LLMC_ASSIGN(auto outcomes, encode_all(*this, alone(std::move(item)), 1));
+  return std::move(outcomes[0]);
+}
 
-Result<Bytes> ChunkCodec::decode_one(ChunkItem item) const { return run_one(*this, &ChunkCodec::decode, std::move(item)); }
+Result<Bytes> ChunkCodec::decode_one(ChunkItem item) const {
+  LLMC_ASSIGN(auto outcomes, decode_all(*this, alone(std::move(item)), 1));
+  return std::move(outcomes[0]);
+}
 
 Result<Bytes> encode_chunk(Engine* engine, const CodecParameters& parameters, uint32_t chunk, uint32_t seed,
                            ByteView text) {

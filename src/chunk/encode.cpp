@@ -9,6 +9,7 @@
 #include "chunk/lockstep.h"
 #include "chunk/primed_states.h"
 #include "chunk/symbol_coder.h"
+#include "chunk/text_rows.h"
 #include "chunk/window.h"
 
 namespace llmc {
@@ -70,18 +71,9 @@ class EncodeLoop {
       stream.cursor.next_window();
       session_->reset(stream.slot);
     }
-    WindowCursor cursor = stream.cursor;  // moves on as the rows are coded
-    for (size_t n = std::min<size_t>(rows_room(), cursor.rows_left()); n > 0; --n) {
-      const uint64_t next = cursor.predicts();
-      if (next == stream.symbols.size()) break;
-      Row row;
-      row.stream = stream.slot;
-      row.token = cursor.position() == 0 ? job_.engine->start() : stream.symbols[next - 1];
-      if (cursor.codes()) row.want = stream.symbols[next];
-      rows_.push_back(row);
-      owners_.push_back(&stream);
-      cursor.advance();
-    }
+    // The stream's cursor moves on as the rows are coded.
+    append_text_rows(stream.cursor, stream.symbols, job_.engine->start(), stream.slot, rows_room(), &rows_);
+    owners_.resize(rows_.size(), &stream);
   }
 
   // True with a new stream at the end of streams_. Chunks that no model is asked about are

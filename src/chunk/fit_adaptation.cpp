@@ -6,7 +6,7 @@
 #include <mutex>
 #include <thread>
 
-#include "chunk/window.h"
+#include "chunk/text_rows.h"
 #include "model/native_engine.h"
 
 namespace llmc {
@@ -97,33 +97,12 @@ class Fit {
     seen.expected.assign(state_.bias.size(), 0);
     seen.found.assign(state_.bias.size(), 0);
     LLMC_ASSIGN(const auto session, engine_->make_session(1, static_cast<int>(options_.window)));
-    WindowCursor cursor(options_.window, options_.carry);
-    std::vector<Row> rows;
-    while (cursor.predicts() < symbols.size()) {
-      if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
-      if (cursor.window_is_full()) {
-        cursor.next_window();
-        session->reset(0);
-      }
-      rows.clear();
-      WindowCursor ahead = cursor;
-      for (uint32_t room = std::min<uint32_t>(static_cast<uint32_t>(session->max_rows()), ahead.rows_left());
-           room > 0 && ahead.predicts() < symbols.size(); --room) {
-        Row row;
-        row.token = ahead.position() == 0 ? base_->config().start : symbols[ahead.predicts() - 1];
-        if (ahead.codes()) row.want = symbols[ahead.predicts()];
-        rows.push_back(row);
-        ahead.advance();
-      }
-      LLMC_TRY(session->feed(rows, Ask::tables));
-      if (session->range_error_layer(0) >= 0) return {Code::range, "the sample drives the model out of its range"};
-      for (size_t i = 0; i < rows.size(); ++i) {
-        cursor.advance();
-        if (rows[i].want == Row::no_question || rows[i].want >= base_->config().vocab) continue;
-        take(session->weights(static_cast<int>(i)), session->total(static_cast<int>(i)), rows[i].want, &seen);
-      }
-    }
-    return {};
+    return score_text(*session, base_->config().start, symbols, WindowCursor(options_.window, options_.carry), Ask::tables,
+                      [&](int row, Symbol want) -> Status {
+                        if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
+                        if (want < base_->config().vocab) take(session->weights(row), session->total(row), want, &seen);
+                        return {};
+                      });
   }
 
   void take(std::span<const uint32_t> weights, uint64_t total, Symbol truth, Seen* seen) const {

@@ -1,6 +1,9 @@
 #include "chunk/memory_feed.h"
 
 #include <algorithm>
+#include <thread>
+
+#include "chunk/codec.h"
 
 namespace llmc {
 
@@ -47,6 +50,32 @@ void MemoryFeed::stop() {
 uint64_t MemoryFeed::tokens() const {
   const std::lock_guard lock(mutex_);
   return tokens_;
+}
+
+namespace {
+
+using Way = Status (ChunkCodec::*)(ChunkFeed&, int) const;
+
+Result<std::vector<Result<Bytes>>> code_all(const ChunkCodec& codec, Way way, std::vector<ChunkItem> items, int streams, int threads) {
+  MemoryFeed feed(std::move(items), threads);
+  std::vector<Status> ends(static_cast<size_t>(std::max(threads, 1)));
+  const auto work = [&](size_t thread) { ends[thread] = (codec.*way)(feed, streams); };
+  std::vector<std::thread> others;
+  for (size_t thread = 1; thread < ends.size(); ++thread) others.emplace_back(work, thread);
+  work(0);
+  for (std::thread& other : others) other.join();
+  for (const Status& end : ends) LLMC_TRY(end);
+  return std::move(feed.outcomes());
+}
+
+}  // namespace
+
+Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads) {
+  return code_all(codec, &ChunkCodec::encode, std::move(items), streams, threads);
+}
+
+Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads) {
+  return code_all(codec, &ChunkCodec::decode, std::move(items), streams, threads);
 }
 
 }  // namespace llmc

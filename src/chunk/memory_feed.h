@@ -8,6 +8,8 @@
 
 namespace llmc {
 
+class ChunkCodec;
+
 // Thread-safe. Outcomes stand in the order of the items.
 class MemoryFeed final : public ChunkFeed {
  public:
@@ -37,5 +39,10 @@ class MemoryFeed final : public ChunkFeed {
   bool stopped_ = false;
   ChunkFeed* outer_ = nullptr;
 };
+
+// Encodes or decodes all items on `threads` threads, the caller's among them, with `streams` chunks in lock-step on each,
+// and waits. The outcomes stand in the order of the items. An error is one that ended the work (ChunkCodec::encode).
+Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1);
+Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1);
 
 }  // namespace llmc

@@ -1,6 +1,7 @@
 #include "chunk/mix_symbol_coder.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace llmc {
 namespace {
@@ -93,10 +94,13 @@ class DictionaryEncoder final : public SymbolEncoder {
 
 class MixSymbolDecoder final : public SymbolDecoder {
  public:
-  MixSymbolDecoder(int vocab, size_t text_bytes, MixMemory& memory, ByteView payload)
-      : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), text_bytes, payload) {}
-  MixSymbolDecoder(int vocab, const MixModel& start, MixMemory& memory, ByteView payload)
-      : vocab_(vocab), loan_(memory), in_(memory.tree(), loan_.model(), start, payload) {}
+  MixSymbolDecoder(int vocab, size_t text_bytes, MixMemory& memory, ByteView code)
+      : vocab_(vocab), loan_(std::in_place, memory), in_(memory.tree(), loan_->model(), text_bytes, code) {}
+  MixSymbolDecoder(int vocab, const MixModel& start, MixMemory& memory, ByteView code)
+      : vocab_(vocab), loan_(std::in_place, memory), in_(memory.tree(), loan_->model(), start, code) {}
+  // A dictionary's: the predictor belongs to the caller.
+  MixSymbolDecoder(int vocab, size_t text_bytes, const MixTree& tree, MixModel& learner, ByteView code)
+      : vocab_(vocab), in_(tree, learner, text_bytes, code) {}
   Ask ask() const override { return Ask::leaves; }
   Symbol decode(Session& session, int row, Ask) override {
     const LeafWeights leaves = session.leaves(row);
@@ -107,24 +111,7 @@ class MixSymbolDecoder final : public SymbolDecoder {
 
  private:
   int vocab_;
-  Loan loan_;
-  MixDecoder in_;
-};
-
-class DictionaryDecoder final : public SymbolDecoder {
- public:
-  DictionaryDecoder(int vocab, const MixStart& start, uint32_t room, const MixTree& tree, ByteView code)
-      : vocab_(vocab), in_(tree, *start.learner, table_bytes(room), code) {}
-  Ask ask() const override { return Ask::leaves; }
-  Symbol decode(Session& session, int row, Ask) override {
-    const LeafWeights leaves = session.leaves(row);
-    const auto symbol = static_cast<Symbol>(in_.decode(leaves.weights, leaves.sums));
-    return symbol < vocab_ ? symbol : vocab_ + in_.decode_byte();
-  }
-  bool at_end() const override { return in_.at_end(); }
-
- private:
-  int vocab_;
+  std::optional<Loan> loan_;
   MixDecoder in_;
 };
 
@@ -158,7 +145,7 @@ std::unique_ptr<SymbolDecoder> make_mix_decoder(Codec codec, const Tokenizer& to
     ByteReader in(payload);
     const uint32_t room = in.u32();
     if (!in.ok() || room < text_bytes || !start.learner) return nullptr;
-    return std::make_unique<DictionaryDecoder>(vocab, start, room, memory.tree(), payload.subspan(room_bytes));
+    return std::make_unique<MixSymbolDecoder>(vocab, table_bytes(room), memory.tree(), *start.learner, payload.subspan(room_bytes));
   }
   if (codec == Codec::primed) {
     return start.primed ? std::make_unique<MixSymbolDecoder>(vocab, *start.primed, memory, payload) : nullptr;

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/file.h"
 #include "base/signals.h"
@@ -73,16 +72,9 @@ Result<uint64_t> coded_bytes(const std::shared_ptr<const Model>& model, const Co
   const ChunkCodec codec(engine.get(), parameters);
   std::vector<ChunkItem> items;
   for (const Bytes& part : parts) items.push_back({0, 0, 0, static_cast<uint32_t>(part.size()), part});
-  MemoryFeed feed(std::move(items), threads);
-  std::vector<Status> left(threads);
-  const auto work = [&](int thread) { left[thread] = codec.encode(feed, 4); };
-  std::vector<std::thread> others;
-  for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
-  work(0);
-  for (std::thread& thread : others) thread.join();
-  for (const Status& status : left) LLMC_TRY(status);
+  LLMC_ASSIGN(const auto outcomes, encode_all(codec, std::move(items), 4, threads));
   uint64_t sum = 0;
-  for (const Result<Bytes>& outcome : feed.outcomes()) {
+  for (const Result<Bytes>& outcome : outcomes) {
     LLMC_TRY(outcome.status());
     sum += outcome->size();
   }

@@ -3,16 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
-#include "base/file.h"
-#include "chunk/memory_feed.h"
+#include "chunk/chunks.h"
 #include "chunk/stub_engine.h"
 
 namespace llmc {
 namespace {
 
-constexpr uint32_t seed = 0xC0FFEE;
+using namespace test;
 
 Bytes bytes_of(std::string_view text) {
   const ByteView view = as_bytes(text);
@@ -25,16 +23,6 @@ Bytes random_bytes(size_t n, uint64_t s) {
   for (auto& b : bytes) b = static_cast<uint8_t>(random());
   return bytes;
 }
-
-const Bytes& alice() {
-  static const Bytes text = [] {
-    auto file = read_file(LLMC_SOURCE_DIR "/tests/data/text/alice29.txt");
-    return file.ok() ? *file : Bytes();
-  }();
-  return text;
-}
-
-Bytes slice(const Bytes& text, size_t from, size_t n) { return Bytes(text.begin() + from, text.begin() + from + n); }
 
 // What a codec has to survive, in chunks.
 std::vector<Bytes> corpus() {
@@ -59,46 +47,8 @@ std::vector<Bytes> corpus() {
   return texts;
 }
 
-std::vector<ChunkItem> items_of(const std::vector<Bytes>& texts) {
-  std::vector<ChunkItem> items;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    items.push_back({0, static_cast<uint32_t>(i), seed, static_cast<uint32_t>(texts[i].size()), texts[i]});
-  }
-  return items;
-}
-
 ChunkCodec stub_codec(const CodecParameters& parameters, const StubOptions& options = {}) {
   return ChunkCodec(std::make_unique<StubEngine>(ByteView(alice()).first(60000), options), parameters);
-}
-
-std::vector<Result<Bytes>> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> items, int streams,
-                               int threads) {
-  MemoryFeed feed(std::move(items), threads);
-  std::vector<std::thread> pool;
-  for (int t = 0; t < threads; ++t) {
-    pool.emplace_back([&] {
-      const Status status = encode ? codec.encode(feed, streams) : codec.decode(feed, streams);
-      EXPECT_TRUE(status.ok()) << status.message();
-    });
-  }
-  for (auto& thread : pool) thread.join();
-  return std::move(feed.outcomes());
-}
-
-std::vector<Bytes> encode_all(const ChunkCodec& codec, const std::vector<Bytes>& texts, int streams, int threads) {
-  std::vector<Bytes> frames;
-  for (auto& outcome : run(codec, true, items_of(texts), streams, threads)) {
-    EXPECT_TRUE(outcome.ok()) << outcome.status().message();
-    frames.push_back(outcome.ok() ? std::move(*outcome) : Bytes());
-  }
-  return frames;
-}
-
-std::vector<Result<Bytes>> decode_all(const ChunkCodec& codec, const std::vector<Bytes>& frames,
-                                      const std::vector<Bytes>& texts, int streams, int threads) {
-  auto items = items_of(texts);
-  for (size_t i = 0; i < items.size(); ++i) items[i].bytes = frames[i];
-  return run(codec, false, std::move(items), streams, threads);
 }
 
 Codec codec_of(const Bytes& frame) { return static_cast<Codec>(frame[5]); }
@@ -119,7 +69,7 @@ TEST_P(RoundTrip, AnyTextInAnyCompany) {
   const auto& [parameters, options] = GetParam();
   const ChunkCodec codec = stub_codec(parameters, options);
   const std::vector<Bytes> texts = corpus();
-  const std::vector<Bytes> frames = encode_all(codec, texts, 1, 1);
+  const std::vector<Bytes> frames = frames_of(codec, texts, 1, 1);
   size_t by_model = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
     EXPECT_LE(frames[i].size(), texts[i].size() + frame_header_bytes);
@@ -127,12 +77,8 @@ TEST_P(RoundTrip, AnyTextInAnyCompany) {
   }
   EXPECT_GT(by_model, 4u) << codec_name(parameters.codec);
   for (const auto& [streams, threads] : {std::pair{1, 1}, {3, 1}, {40, 1}, {2, 3}, {5, 8}}) {
-    EXPECT_EQ(encode_all(codec, texts, streams, threads), frames) << streams << " streams, " << threads << " threads";
-    const auto back = decode_all(codec, frames, texts, streams, threads);
-    for (size_t i = 0; i < texts.size(); ++i) {
-      ASSERT_TRUE(back[i].ok()) << i << ": " << back[i].status().message();
-      EXPECT_EQ(*back[i], texts[i]) << i;
-    }
+    EXPECT_EQ(frames_of(codec, texts, streams, threads), frames) << streams << " streams, " << threads << " threads";
+    expect_back(codec, frames, texts, streams, threads);
   }
 }
 
@@ -157,13 +103,9 @@ TEST(ChunkCodec, ManyTinyChunksRefillTheStreams) {
   std::vector<Bytes> texts;
   for (int i = 0; i < 700; ++i) texts.push_back(slice(alice(), random() % 100000, random() % 90));
   const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
-  const auto frames = encode_all(codec, texts, 16, 1);
-  EXPECT_EQ(encode_all(codec, texts, 3, 4), frames);
-  const auto back = decode_all(codec, frames, texts, 7, 8);
-  for (size_t i = 0; i < texts.size(); ++i) {
-    ASSERT_TRUE(back[i].ok()) << back[i].status().message();
-    ASSERT_EQ(*back[i], texts[i]);
-  }
+  const auto frames = frames_of(codec, texts, 16, 1);
+  EXPECT_EQ(frames_of(codec, texts, 3, 4), frames);
+  expect_back(codec, frames, texts, 7, 8);
 }
 
 TEST(ChunkCodec, TokensAreReportedOnce) {
@@ -175,9 +117,7 @@ TEST(ChunkCodec, TokensAreReportedOnce) {
   MemoryFeed in(items_of({text}));
   ASSERT_TRUE(codec.encode(in, 2).ok());
   EXPECT_EQ(in.tokens(), symbols.size());
-  auto items = items_of({text});
-  items[0].bytes = *in.outcomes()[0];
-  MemoryFeed out(std::move(items));
+  MemoryFeed out(items_of({text}, {*in.outcomes()[0]}));
   ASSERT_TRUE(codec.decode(out, 2).ok());
   EXPECT_EQ(out.tokens(), symbols.size());
 }
@@ -185,7 +125,7 @@ TEST(ChunkCodec, TokensAreReportedOnce) {
 TEST(ChunkCodec, RandomBytesAreStored) {
   const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
   const Bytes noise = random_bytes(20000, 3);
-  const auto frames = encode_all(codec, {noise}, 1, 1);
+  const auto frames = frames_of(codec, {noise}, 1, 1);
   EXPECT_EQ(codec_of(frames[0]), Codec::stored);
   EXPECT_EQ(frames[0].size(), noise.size() + frame_header_bytes);
 }
@@ -197,7 +137,7 @@ TEST(ChunkCodec, RepetitionGoesToZstd) {
     const Bytes part = slice(alice(), 3000, 1000);
     text.insert(text.end(), part.begin(), part.end());
   }
-  const auto frames = encode_all(codec, {text}, 1, 1);
+  const auto frames = frames_of(codec, {text}, 1, 1);
   EXPECT_EQ(codec_of(frames[0]), Codec::zstd);
   EXPECT_LT(frames[0].size(), 1000u);
 }
@@ -207,36 +147,34 @@ TEST(ChunkCodec, OutOfRangeActivationsFallBackInAnyCompany) {
   bad[700] = bad[701] = '~';
   const std::vector<Bytes> texts{slice(alice(), 100, 900), bad, slice(alice(), 9000, 1100)};
   const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
-  const auto frames = encode_all(codec, texts, 1, 1);
+  const auto frames = frames_of(codec, texts, 1, 1);
   EXPECT_EQ(codec_of(frames[0]), Codec::range);
   EXPECT_EQ(codec_of(frames[1]), Codec::zstd);
   EXPECT_EQ(codec_of(frames[2]), Codec::range);
-  EXPECT_EQ(encode_all(codec, texts, 3, 1), frames);
-  EXPECT_EQ(encode_all(codec, texts, 2, 2), frames);
-  const auto back = decode_all(codec, frames, texts, 3, 1);
-  for (size_t i = 0; i < texts.size(); ++i) EXPECT_TRUE(back[i].ok() && *back[i] == texts[i]);
+  EXPECT_EQ(frames_of(codec, texts, 3, 1), frames);
+  EXPECT_EQ(frames_of(codec, texts, 2, 2), frames);
+  expect_back(codec, frames, texts, 3, 1);
 }
 
 TEST(ChunkCodec, WithoutAModel) {
   const std::vector<Bytes> texts{{}, slice(alice(), 0, 30000), random_bytes(1000, 5), Bytes(100000, 'x')};
   const ChunkCodec zstd(static_cast<Engine*>(nullptr), {Codec::zstd, 0, 0});
-  const auto frames = encode_all(zstd, texts, 1, 2);
+  const auto frames = frames_of(zstd, texts, 1, 2);
   EXPECT_EQ(codec_of(frames[0]), Codec::stored);
   EXPECT_EQ(codec_of(frames[1]), Codec::zstd);
   EXPECT_EQ(codec_of(frames[2]), Codec::stored);
   EXPECT_LT(frames[1].size(), 13000u);
-  const auto back = decode_all(zstd, frames, texts, 1, 2);
-  for (size_t i = 0; i < texts.size(); ++i) EXPECT_TRUE(back[i].ok() && *back[i] == texts[i]);
+  expect_back(zstd, frames, texts, 1, 2);
 
   const ChunkCodec stored(static_cast<Engine*>(nullptr), {Codec::stored, 0, 0});
-  for (const Bytes& frame : encode_all(stored, texts, 1, 1)) EXPECT_EQ(codec_of(frame), Codec::stored);
+  for (const Bytes& frame : frames_of(stored, texts, 1, 1)) EXPECT_EQ(codec_of(frame), Codec::stored);
 
   const ChunkCodec range(static_cast<Engine*>(nullptr), {Codec::range, 0, 0});
   MemoryFeed feed(items_of(texts));
   EXPECT_EQ(range.encode(feed, 1).code(), Code::model);
-  const auto modelled = encode_all(stub_codec({Codec::range, 0, 0}), {slice(alice(), 0, 3000)}, 1, 1);
+  const auto modelled = frames_of(stub_codec({Codec::range, 0, 0}), {slice(alice(), 0, 3000)}, 1, 1);
   ASSERT_EQ(codec_of(modelled[0]), Codec::range);
-  const auto refused = decode_all(zstd, modelled, {slice(alice(), 0, 3000)}, 1, 1);
+  const auto refused = read_back(zstd, modelled, {slice(alice(), 0, 3000)}, 1, 1);
   EXPECT_EQ(refused[0].status().code(), Code::model);
 }
 
@@ -352,12 +290,10 @@ TEST(ChunkCodec, WindowsThatDoNotFitAreRefused) {
 
 TEST(ChunkCodec, AFailingSessionEndsTheWorkAndNamesTheChunks) {
   const std::vector<Bytes> texts{slice(alice(), 0, 500), slice(alice(), 500, 500)};
-  const auto frames = encode_all(stub_codec({Codec::range, 0, 32}), texts, 1, 1);
+  const auto frames = frames_of(stub_codec({Codec::range, 0, 32}), texts, 1, 1);
   for (bool encode : {true, false}) {
     const ChunkCodec codec = stub_codec({Codec::range, 0, 32}, {.fail_feed = 3});
-    auto items = items_of(texts);
-    for (size_t i = 0; !encode && i < items.size(); ++i) items[i].bytes = frames[i];
-    MemoryFeed feed(std::move(items));
+    MemoryFeed feed(items_of(texts, encode ? texts : frames));
     const Status status = encode ? codec.encode(feed, 2) : codec.decode(feed, 2);
     EXPECT_EQ(status.code(), Code::failure);
     EXPECT_EQ(feed.outcomes()[0].status().message(), "chunk 0: the stub was told to fail");
@@ -380,11 +316,9 @@ class StopAfter final : public ChunkFeed {
 TEST(ChunkCodec, StopsInTheMiddle) {
   const std::vector<Bytes> texts(20, slice(alice(), 0, 500));
   const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
-  const auto frames = encode_all(codec, texts, 1, 1);
+  const auto frames = frames_of(codec, texts, 1, 1);
   for (bool encode : {true, false}) {
-    auto items = items_of(texts);
-    for (size_t i = 0; !encode && i < items.size(); ++i) items[i].bytes = frames[i];
-    MemoryFeed memory(std::move(items));
+    MemoryFeed memory(items_of(texts, encode ? texts : frames));
     StopAfter feed(memory, 1200);
     const Status status = encode ? codec.encode(feed, 2) : codec.decode(feed, 2);
     EXPECT_EQ(status.code(), Code::interrupted);

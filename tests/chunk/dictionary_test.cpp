@@ -2,24 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
-#include "base/file.h"
-#include "chunk/codec.h"
-#include "chunk/memory_feed.h"
-#include "stub_engine.h"
+#include "chunk/chunks.h"
+#include "chunk/stub_engine.h"
 
 namespace llmc {
 namespace {
 
-constexpr uint32_t seed = 77;
-
-const Bytes& alice() {
-  static const Bytes text = *read_file(LLMC_SOURCE_DIR "/tests/data/text/alice29.txt");
-  return text;
-}
-
-Bytes part(size_t begin, size_t size) { return Bytes(alice().begin() + begin, alice().begin() + begin + size); }
+using namespace test;
 
 // Lines of a log: what they share is in no model.
 Bytes log_lines(uint32_t from, uint32_t count) {
@@ -45,38 +35,10 @@ Bytes dictionary_of(const ChunkCodec& codec, Bytes text, uint32_t chunk_bytes = 
 std::vector<Bytes> texts() {
   std::vector<Bytes> all;
   for (uint32_t i = 0; i < 12; ++i) all.push_back(log_lines(1000 + 20 * i, 15));
-  all.push_back(part(70000, 700));
+  all.push_back(slice(alice(), 70000, 700));
   all.push_back({7, 0xFF, 0xC0, 'a', 7});
   all.push_back({});
   return all;
-}
-
-std::vector<Result<Bytes>> run(const ChunkCodec& codec, bool encode, const std::vector<Bytes>& in, const std::vector<Bytes>& plain,
-                               const std::shared_ptr<const Bytes>& dictionary, int streams = 4, int threads = 1) {
-  std::vector<ChunkItem> items;
-  for (size_t i = 0; i < in.size(); ++i) {
-    items.push_back({0, static_cast<uint32_t>(i), seed, static_cast<uint32_t>(plain[i].size()), in[i], 0, dictionary});
-  }
-  MemoryFeed feed(std::move(items), threads);
-  std::vector<std::thread> pool;
-  for (int t = 0; t < threads; ++t) {
-    pool.emplace_back([&] {
-      const Status status = encode ? codec.encode(feed, streams) : codec.decode(feed, streams);
-      EXPECT_TRUE(status.ok()) << status.message();
-    });
-  }
-  for (auto& thread : pool) thread.join();
-  return std::move(feed.outcomes());
-}
-
-std::vector<Bytes> frames_of(const ChunkCodec& codec, const std::vector<Bytes>& plain, const std::shared_ptr<const Bytes>& dictionary,
-                             int streams = 4, int threads = 1) {
-  std::vector<Bytes> frames;
-  for (auto& outcome : run(codec, true, plain, plain, dictionary, streams, threads)) {
-    EXPECT_TRUE(outcome.ok()) << outcome.status().message();
-    frames.push_back(outcome.ok() ? *outcome : Bytes());
-  }
-  return frames;
 }
 
 size_t bytes_of(const std::vector<Bytes>& frames) {
@@ -127,7 +89,7 @@ TEST(Dictionary, TheScheduleDecidesNothing) {
     EXPECT_TRUE(frames_of(fresh, plain, dictionary, streams, threads) == once) << streams << " " << threads;
     const ChunkCodec learner = stub_codec();  // learns it by decoding, many threads at once
     EXPECT_TRUE(frames_of(learner, plain, dictionary, streams, threads) == once) << streams << " " << threads;
-    auto back = run(stub_codec(), false, once, plain, dictionary, streams, threads);
+    auto back = read_back(stub_codec(), once, plain, dictionary, streams, threads);
     for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(back[i].ok() && *back[i] == plain[i]) << i;
   }
   // Several dictionaries in turn, more than are kept.
@@ -145,10 +107,10 @@ TEST(Dictionary, WithoutItNothingIsDecoded) {
   const auto another = std::make_shared<const Bytes>(dictionary_of(codec, log_lines(5000, 30)));
   const std::vector<Bytes> plain = {texts()[0]};
   const auto frames = frames_of(codec, plain, dictionary);
-  const auto none = run(codec, false, frames, plain, nullptr);
+  const auto none = read_back(codec, frames, plain, nullptr);
   EXPECT_EQ(none[0].status().code(), Code::corrupt);
   EXPECT_NE(none[0].status().message().find("dictionary"), std::string::npos) << none[0].status().message();
-  EXPECT_EQ(run(codec, false, frames, plain, another)[0].status().code(), Code::corrupt);
+  EXPECT_EQ(read_back(codec, frames, plain, another)[0].status().code(), Code::corrupt);
 }
 
 TEST(Dictionary, ADamagedOneIsNamed) {
@@ -159,7 +121,7 @@ TEST(Dictionary, ADamagedOneIsNamed) {
   for (size_t at = 0; at < good.size(); at += 7) {
     Bytes bad = good;
     bad[at] ^= 1 << at % 8;
-    const auto outcome = std::move(run(codec, false, frames, plain, std::make_shared<const Bytes>(bad))[0]);
+    const auto outcome = std::move(read_back(codec, frames, plain, std::make_shared<const Bytes>(bad))[0]);
     ASSERT_EQ(outcome.status().code(), Code::corrupt) << at;
     ASSERT_NE(outcome.status().message().find("dictionary of its shard"), std::string::npos) << outcome.status().message();
     // Its checksum made to fit: the text's does not, or the payload is none.
@@ -168,7 +130,7 @@ TEST(Dictionary, ADamagedOneIsNamed) {
     if (!peek_frame(bad, &frame, &size) || size != bad.size()) continue;
     const auto forged = std::make_shared<const Bytes>(make_frame(frame, seed));
     if (*forged == good) continue;
-    const auto result = std::move(run(codec, false, frames, plain, forged)[0]);
+    const auto result = std::move(read_back(codec, frames, plain, forged)[0]);
     ASSERT_TRUE(!result.ok() || *result == plain[0]) << at;
   }
 }
@@ -185,14 +147,14 @@ TEST(Dictionary, HostileRooms) {
     Bytes payload(frame.payload.begin(), frame.payload.end());
     for (int i = 0; i < 4; ++i) payload[static_cast<size_t>(i)] = static_cast<uint8_t>(room >> (8 * i));
     frame.payload = payload;
-    const auto outcome = std::move(run(codec, false, frames, plain, std::make_shared<const Bytes>(make_frame(frame, seed)))[0]);
+    const auto outcome = std::move(read_back(codec, frames, plain, std::make_shared<const Bytes>(make_frame(frame, seed)))[0]);
     EXPECT_TRUE(outcome.ok() ? *outcome == plain[0] : outcome.status().code() == Code::corrupt) << room;
     EXPECT_TRUE(room >= 2 || !outcome.ok()) << room;
   }
   // As a chunk of its shard, and a chunk as a dictionary.
-  EXPECT_FALSE(run(codec, false, {good}, {log_lines(0, 12)}, nullptr)[0].ok());
-  EXPECT_FALSE(run(codec, false, frames, plain, std::make_shared<const Bytes>(frames[0]))[0].ok());
-  EXPECT_FALSE(run(codec, false, frames, plain, std::make_shared<const Bytes>())[0].ok());
+  EXPECT_FALSE(read_back(codec, {good}, {log_lines(0, 12)}, nullptr)[0].ok());
+  EXPECT_FALSE(read_back(codec, frames, plain, std::make_shared<const Bytes>(frames[0]))[0].ok());
+  EXPECT_FALSE(read_back(codec, frames, plain, std::make_shared<const Bytes>())[0].ok());
 }
 
 TEST(Dictionary, OnlyWhereItIsWorthIt) {
@@ -202,7 +164,7 @@ TEST(Dictionary, OnlyWhereItIsWorthIt) {
   for (uint8_t& b : noise) b = static_cast<uint8_t>(random());
   EXPECT_TRUE(dictionary_of(codec, noise).empty());
   EXPECT_TRUE(dictionary_of(codec, {}).empty());
-  const std::vector<Bytes> logs = {log_lines(700, 20), log_lines(900, 20)}, prose = {part(80000, 900), part(90000, 900)};
+  const std::vector<Bytes> logs = {log_lines(700, 20), log_lines(900, 20)}, prose = {slice(alice(), 80000, 900), slice(alice(), 90000, 900)};
   EXPECT_FALSE(dictionary_of(codec, log_lines(0, 30), 1000, logs).empty());
   EXPECT_TRUE(dictionary_of(codec, log_lines(0, 30), 1000, prose).empty());
   EXPECT_TRUE(dictionary_of(codec, log_lines(0, 30), 1000, prose) == dictionary_of(codec, log_lines(0, 30), 1000, prose));
@@ -213,7 +175,7 @@ TEST(Dictionary, NoChunkIsLargerThanByTheRangeCodec) {
   // A dictionary that speaks of other things.
   const auto dictionary = std::make_shared<const Bytes>(dictionary_of(codec, log_lines(0, 60)));
   for (size_t at = 60000; at < 80000; at += 1700) {
-    const std::vector<Bytes> plain = {part(at, 40 + at % 700)};
+    const std::vector<Bytes> plain = {slice(alice(), at, 40 + at % 700)};
     EXPECT_LE(frames_of(codec, plain, dictionary)[0].size(), frames_of(range, plain, nullptr)[0].size()) << at;
   }
 }

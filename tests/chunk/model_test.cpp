@@ -2,11 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
-#include "base/file.h"
-#include "chunk/codec.h"
-#include "chunk/memory_feed.h"
+#include "chunk/chunks.h"
 #include "exact/kernels.h"
 #include "model/embedded_model.h"
 #include "model/native_engine.h"
@@ -14,7 +11,7 @@
 namespace llmc {
 namespace {
 
-constexpr uint32_t seed = 77;
+using namespace test;
 
 std::shared_ptr<const Model> model() {
   static const auto loaded = embedded_model();
@@ -32,31 +29,6 @@ Bytes text_of(const char* name, size_t from, size_t n) {
   EXPECT_TRUE(file.ok());
   if (!file.ok()) return {};
   return Bytes(file->begin() + from, file->begin() + from + n);
-}
-
-std::vector<Bytes> run(Engine* engine, const CodecParameters& parameters, const std::vector<Bytes>& texts,
-                       const std::vector<Bytes>* frames, int streams, int threads) {
-  std::vector<ChunkItem> items;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    items.push_back({0, static_cast<uint32_t>(i), seed, static_cast<uint32_t>(texts[i].size()),
-                     frames ? (*frames)[i] : texts[i]});
-  }
-  MemoryFeed feed(std::move(items), threads);
-  const ChunkCodec codec(engine, parameters);
-  std::vector<std::thread> pool;
-  for (int t = 0; t < threads; ++t) {
-    pool.emplace_back([&] {
-      const Status status = frames ? codec.decode(feed, streams) : codec.encode(feed, streams);
-      EXPECT_TRUE(status.ok()) << status.message();
-    });
-  }
-  for (auto& thread : pool) thread.join();
-  std::vector<Bytes> results;
-  for (auto& outcome : feed.outcomes()) {
-    EXPECT_TRUE(outcome.ok()) << outcome.status().message();
-    results.push_back(outcome.ok() ? std::move(*outcome) : Bytes());
-  }
-  return results;
 }
 
 std::vector<Bytes> texts() {
@@ -80,14 +52,15 @@ TEST(ModelCodec, TheSameFramesInAnyCompanyAndBack) {
   const auto all = texts();
   for (const CodecParameters& parameters : {CodecParameters{Codec::range, 128, 32}, CodecParameters{Codec::rank, 100, 0},
                                             CodecParameters{Codec::range, 0, 256}, CodecParameters{Codec::mix, 128, 32}}) {
-    const auto frames = run(native.get(), parameters, all, nullptr, 1, 1);
+    const ChunkCodec codec(native.get(), parameters);
+    const auto frames = frames_of(codec, all, 1, 1);
     EXPECT_EQ(static_cast<Codec>(frames[0][5]), parameters.codec);
     EXPECT_LT(frames[0].size(), all[0].size() * 3 / 8);
-    EXPECT_EQ(run(native.get(), parameters, all, nullptr, 4, 1), frames);
-    EXPECT_EQ(run(native.get(), parameters, all, nullptr, 2, 3), frames);
-    EXPECT_EQ(run(native.get(), parameters, all, &frames, 1, 1), all);
-    EXPECT_EQ(run(native.get(), parameters, all, &frames, 16, 1), all);
-    EXPECT_EQ(run(native.get(), parameters, all, &frames, 3, 2), all);
+    EXPECT_EQ(frames_of(codec, all, 4, 1), frames);
+    EXPECT_EQ(frames_of(codec, all, 2, 3), frames);
+    expect_back(codec, frames, all, 1, 1);
+    expect_back(codec, frames, all, 16, 1);
+    expect_back(codec, frames, all, 3, 2);
   }
 }
 
@@ -96,12 +69,13 @@ TEST(ModelCodec, EveryInstructionSetReadsTheFramesOfTheOthers) {
   const auto fastest = engine();
   ASSERT_TRUE(fastest);
   for (const CodecParameters& parameters : {CodecParameters{Codec::range, 64, 16}, CodecParameters{Codec::mix, 64, 16}}) {
-    const auto frames = run(fastest.get(), parameters, one, nullptr, 1, 1);
+    const auto frames = frames_of(ChunkCodec(fastest.get(), parameters), one, 1, 1);
     for (const auto& isa : available_isas()) {
       const auto other = engine(isa);
       ASSERT_TRUE(other) << isa;
-      EXPECT_EQ(run(other.get(), parameters, one, nullptr, 1, 1), frames) << isa;
-      EXPECT_EQ(run(other.get(), parameters, one, &frames, 1, 1), one) << isa;
+      const ChunkCodec codec(other.get(), parameters);
+      EXPECT_EQ(frames_of(codec, one, 1, 1), frames) << isa;
+      expect_back(codec, frames, one, 1, 1);
     }
   }
 }
@@ -113,7 +87,7 @@ TEST(ModelCodec, GoldenFrames) {
   const std::string digest = to_hex(model()->digest()).substr(0, 16);
   const std::vector<Bytes> one{text_of("alice29.txt", 3000, 1500)};
   const auto frame_digest = [&](const CodecParameters& parameters) {
-    return to_hex(sha256(run(native.get(), parameters, one, nullptr, 1, 1)[0])).substr(0, 16);
+    return to_hex(sha256(frames_of(ChunkCodec(native.get(), parameters), one, 1, 1)[0])).substr(0, 16);
   };
   EXPECT_EQ(frame_digest({Codec::range, 256, 64}), "f98ca3012b9f51e6") << "model " << digest;
   EXPECT_EQ(frame_digest({Codec::rank, 256, 64}), "fbef6345cc7ed5d6") << "model " << digest;
@@ -132,8 +106,8 @@ TEST(ModelCodec, MixingGainsWhereTextRepeatsAndLosesNowhere) {
     log.insert(log.end(), line.begin(), line.end());
   }
   texts.push_back(log);
-  const auto mix = run(native.get(), {Codec::mix, 0, 256}, texts, nullptr, 2, 1);
-  const auto range = run(native.get(), {Codec::range, 0, 256}, texts, nullptr, 2, 1);
+  const auto mix = frames_of(ChunkCodec(native.get(), {Codec::mix, 0, 256}), texts, 2, 1);
+  const auto range = frames_of(ChunkCodec(native.get(), {Codec::range, 0, 256}), texts, 2, 1);
   for (size_t i = 0; i < texts.size(); ++i) EXPECT_LE(mix[i].size(), range[i].size() + range[i].size() / 1000 + 1) << i;
   EXPECT_LT(mix[3].size(), range[3].size() * 5 / 6);
 }

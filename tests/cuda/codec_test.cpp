@@ -4,8 +4,7 @@
 #include <cstdlib>
 
 #include "../model/transcript.h"
-#include "chunk/codec.h"
-#include "chunk/memory_feed.h"
+#include "chunk/chunks.h"
 #include "cuda/device_engine.h"
 #include "emulator.h"
 #include "model/native_engine.h"
@@ -14,8 +13,6 @@ namespace llmc {
 namespace {
 
 using namespace test;
-
-constexpr uint32_t kSeed = 77;
 
 // Texts of every kind that a small vocabulary knows, some too short or too strange to shrink.
 std::vector<Bytes> texts(size_t bytes) {
@@ -35,28 +32,12 @@ std::vector<Bytes> texts(size_t bytes) {
   return out;
 }
 
-std::vector<ChunkItem> items_of(const std::vector<Bytes>& bytes, const std::vector<Bytes>& plain) {
-  std::vector<ChunkItem> items;
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    items.push_back({0, static_cast<uint32_t>(i), kSeed, static_cast<uint32_t>(plain[i].size()), bytes[i]});
-  }
-  return items;
-}
-
 std::vector<Bytes> coded(Engine& engine, Codec codec, const std::vector<Bytes>& plain, int streams) {
-  const ChunkCodec chunks(&engine, {codec, 0, 16});
-  MemoryFeed feed(items_of(plain, plain));
-  EXPECT_TRUE(chunks.encode(feed, streams).ok());
-  std::vector<Bytes> frames;
-  for (auto& outcome : feed.outcomes()) frames.push_back(outcome.ok() ? std::move(*outcome) : Bytes());
-  return frames;
+  return frames_of(ChunkCodec(&engine, {codec, 0, 16}), plain, streams, 1);
 }
 
-std::vector<Result<Bytes>> read_back(Engine& engine, const std::vector<Bytes>& frames, const std::vector<Bytes>& plain, int streams) {
-  const ChunkCodec chunks(&engine, {Codec::mix, 0, 16});
-  MemoryFeed feed(items_of(frames, plain));
-  EXPECT_TRUE(chunks.decode(feed, streams).ok());
-  return std::move(feed.outcomes());
+std::vector<Result<Bytes>> decoded(Engine& engine, const std::vector<Bytes>& frames, const std::vector<Bytes>& plain, int streams) {
+  return read_back(ChunkCodec(&engine, {Codec::mix, 0, 16}), frames, plain, streams, 1);
 }
 
 struct Engines {
@@ -82,11 +63,11 @@ struct Engines {
 void expect_same(Engines& engines, const std::vector<Codec>& codecs, const std::vector<Bytes>& plain) {
   for (const Codec codec : codecs) {
     const std::vector<Bytes> frames = coded(*engines.native, codec, plain, 3);
-    const auto first = parse_frame(frames[0], kSeed);
+    const auto first = parse_frame(frames[0], seed);
     ASSERT_TRUE(first.ok());
     EXPECT_EQ(first->codec, codec);
     EXPECT_EQ(coded(*engines.gpu, codec, plain, 2), frames);
-    const auto back = read_back(*engines.gpu, frames, plain, 4);
+    const auto back = decoded(*engines.gpu, frames, plain, 4);
     for (size_t i = 0; i < plain.size(); ++i) {
       ASSERT_TRUE(back[i].ok()) << back[i].status().message();
       EXPECT_EQ(*back[i], plain[i]) << i;
@@ -115,7 +96,7 @@ TEST(DeviceCodec, CodecsMayMeetInOneSession) {
   std::vector<Bytes> frames = coded(*engines.native, Codec::mix, plain, 3);
   for (const Codec other : {Codec::range, Codec::rank}) {
     frames[other == Codec::range ? 1 : 2] = coded(*engines.native, other, plain, 3)[other == Codec::range ? 1 : 2];
-    const auto back = read_back(*engines.gpu, frames, plain, 5);
+    const auto back = decoded(*engines.gpu, frames, plain, 5);
     for (size_t i = 0; i < plain.size(); ++i) {
       ASSERT_TRUE(back[i].ok()) << back[i].status().message();
       EXPECT_EQ(*back[i], plain[i]);
@@ -130,16 +111,16 @@ TEST(DeviceCodec, DamagedFramesAreRefusedAsByTheNativeEngine) {
   std::minstd_rand random(9);
   for (size_t i = 0; i + 1 < frames.size(); ++i) {
     // Bits of the payload, with a header that fits them: what the walk is led by.
-    auto parsed = parse_frame(frames[i], kSeed);
+    auto parsed = parse_frame(frames[i], seed);
     ASSERT_TRUE(parsed.ok());
     Frame frame = *parsed;
     Bytes payload(frame.payload.begin(), frame.payload.end());
     if (i % 2) payload.resize(payload.size() / 2);
     for (int k = 0; k < 3; ++k) payload[random() % payload.size()] ^= static_cast<uint8_t>(1 + random() % 255);
     frame.payload = payload;
-    frames[i] = make_frame(frame, kSeed);
+    frames[i] = make_frame(frame, seed);
   }
-  const auto a = read_back(*engines.native, frames, plain, 3), b = read_back(*engines.gpu, frames, plain, 6);
+  const auto a = decoded(*engines.native, frames, plain, 3), b = decoded(*engines.gpu, frames, plain, 6);
   for (size_t i = 0; i < frames.size(); ++i) {
     EXPECT_EQ(a[i].ok(), i + 1 == frames.size());
     EXPECT_EQ(a[i].status().message(), b[i].status().message());

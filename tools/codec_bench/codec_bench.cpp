@@ -15,15 +15,13 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <sstream>
-#include <thread>
 
 #include "base/file.h"
 #include "chunk/codec.h"
 #include "chunk/memory_feed.h"
 #include "coder/rank_coder.h"
-#include "model/embedded_model.h"
 #include "model/native_engine.h"
+#include "program.h"
 
 namespace {
 
@@ -46,22 +44,13 @@ struct Pass {
 };
 
 Result<Pass> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> items, const Settings& settings) {
-  MemoryFeed feed(std::move(items), settings.threads);
-  std::vector<Status> statuses(settings.threads);
-  std::vector<std::thread> threads;
   const auto began = std::chrono::steady_clock::now();
   const std::clock_t cpu_began = std::clock();
-  for (Status& status : statuses) {
-    threads.emplace_back([&] {
-      status = encode ? codec.encode(feed, settings.streams) : codec.decode(feed, settings.streams);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  auto outcomes = (encode ? encode_all : decode_all)(codec, std::move(items), settings.streams, settings.threads);
   Pass pass;
   pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   pass.cpu_seconds = static_cast<double>(std::clock() - cpu_began) / CLOCKS_PER_SEC;
-  for (const Status& status : statuses) LLMC_TRY(status);
-  pass.outcomes = std::move(feed.outcomes());
+  LLMC_ASSIGN(pass.outcomes, std::move(outcomes));
   for (const auto& outcome : pass.outcomes) LLMC_TRY(outcome.status());
   return pass;
 }
@@ -166,12 +155,7 @@ Status run_all(const po::variables_map& options) {
   settings.decode = !options.count("no-decode");
   settings.threads = std::max(options["threads"].as<int>(), 1);
   if (options.count("ranks-out")) settings.ranks_out = options["ranks-out"].as<std::string>();
-  std::shared_ptr<const Model> model;
-  if (options.count("model")) {
-    LLMC_ASSIGN(model, Model::load(options["model"].as<std::string>()));
-  } else {
-    LLMC_ASSIGN(model, embedded_model());
-  }
+  LLMC_ASSIGN(const std::shared_ptr<const Model> model, model_of(options));
   LLMC_ASSIGN(const auto engine, make_native_engine(model, options["isa"].as<std::string>()));
   fmt::print("model {} {}, {}, codec {}, window {}, carry {}, chunk {}, {} streams, {} threads\n", model->name(),
              to_hex(model->digest()).substr(0, 12), engine->name(), codec_name(settings.parameters.codec),
@@ -183,10 +167,8 @@ Status run_all(const po::variables_map& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  po::options_description known("codec_bench FILE...");
-  known.add_options()("help", "this text")("file", po::value<std::vector<std::string>>(), "files to code")(
-      "model", po::value<std::string>(), "model file (default: the embedded one)")(
-      "isa", po::value<std::string>()->default_value(""), "kernels (default: the fastest here)")(
+  po::options_description own;
+  own.add_options()("isa", po::value<std::string>()->default_value(""), "kernels (default: the fastest here)")(
       "codec", po::value<std::string>()->default_value("range"), "range, mix, rank, zstd or stored")(
       "chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
       "window", po::value<uint32_t>()->default_value(0), "tokens in a window, 0: the model's context")(
@@ -194,24 +176,5 @@ int main(int argc, char** argv) {
       "streams", po::value<int>()->default_value(16), "chunks in lock-step per thread")(
       "threads", po::value<int>()->default_value(1), "threads")("no-decode", "only encode: nothing is checked")(
       "ranks-out", po::value<std::string>(), "write the ranks here and compare coders for them");
-  po::positional_options_description positional;
-  positional.add("file", -1);
-  po::variables_map options;
-  try {
-    po::store(po::command_line_parser(argc, argv).options(known).positional(positional).run(), options);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "codec_bench: {}\n", error.what());
-    return 2;
-  }
-  if (options.count("help") || !options.count("file")) {
-    std::ostringstream text;
-    text << known;
-    fmt::print("{}", text.str());
-    return options.count("help") ? 0 : 2;
-  }
-  if (const Status status = run_all(options); !status.ok()) {
-    fmt::print(stderr, "codec_bench: {}\n", status.message());
-    return exit_code(status.code());
-  }
-  return 0;
+  return run_on_files("codec_bench", own, argc, argv, run_all);
 }

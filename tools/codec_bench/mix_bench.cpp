@@ -14,15 +14,13 @@
 #include <boost/program_options.hpp>
 #include <cmath>
 #include <ctime>
-#include <sstream>
 
 #include "base/file.h"
 #include "chunk/mix_symbol_coder.h"
-#include "chunk/window.h"
-#include "model/embedded_model.h"
-#include "model/model.h"
+#include "chunk/text_rows.h"
 #include "model/native_engine.h"
 #include "plan/dictionary.h"
+#include "program.h"
 
 namespace {
 
@@ -50,34 +48,14 @@ struct Bench {
     model->tokenizer().encode(text, &symbols);
     LLMC_ASSIGN(const auto session, engine->make_session(1));
     const auto window = static_cast<uint32_t>(session->context());
-    WindowCursor cursor(window, window / 4);
     LLMC_TRY(session->set_leaves(tree->symbols()));
-    std::vector<Row> rows;
-    while (cursor.predicts() < symbols.size()) {
-      if (cursor.window_is_full()) {
-        cursor.next_window();
-        session->reset(0);
-      }
-      rows.clear();
-      WindowCursor ahead = cursor;
-      for (uint32_t room = std::min<uint32_t>(static_cast<uint32_t>(session->max_rows()), ahead.rows_left());
-           room > 0 && ahead.predicts() < symbols.size(); --room) {
-        Row row;
-        row.token = ahead.position() == 0 ? model->config().start : symbols[ahead.predicts() - 1];
-        if (ahead.codes()) row.want = symbols[ahead.predicts()];
-        rows.push_back(row);
-        ahead.advance();
-      }
-      LLMC_TRY(session->feed(rows, Ask::paths));
-      for (size_t i = 0; i < rows.size(); ++i) {
-        cursor.advance();
-        if (rows[i].want == Row::no_question) continue;
-        const uint32_t leaf = tree->leaf_of(static_cast<uint32_t>(std::min(rows[i].want, model->tokenizer().vocab())));
-        chunk.leaves.push_back(leaf);
-        const auto path = session->path(static_cast<int>(i));
-        chunk.chances.insert(chunk.chances.end(), path.begin(), path.end());
-      }
-    }
+    LLMC_TRY(score_text(*session, model->config().start, symbols, WindowCursor(window, window / 4), Ask::paths,
+                        [&](int row, Symbol want) -> Status {
+                          chunk.leaves.push_back(tree->leaf_of(static_cast<uint32_t>(std::min(want, model->tokenizer().vocab()))));
+                          const auto path = session->path(row);
+                          chunk.chances.insert(chunk.chances.end(), path.begin(), path.end());
+                          return {};
+                        }));
     return chunk;
   }
 
@@ -164,12 +142,7 @@ Status run_all(const po::variables_map& options) {
   Bench bench;
   bench.chunk = std::max<size_t>(options["chunk"].as<size_t>(), 1);
   bench.most = options["bytes"].as<size_t>();
-  std::shared_ptr<const Model> model;
-  if (options.count("model")) {
-    LLMC_ASSIGN(model, Model::load(options["model"].as<std::string>()));
-  } else {
-    LLMC_ASSIGN(model, embedded_model());
-  }
+  LLMC_ASSIGN(const std::shared_ptr<const Model> model, model_of(options));
   LLMC_ASSIGN(const auto engine, make_native_engine(model, ""));
   const MixMemory memory(model->tokenizer());
   bench.model = model.get();
@@ -226,32 +199,11 @@ Status run_all(const po::variables_map& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  po::options_description known("mix_bench FILE...");
-  known.add_options()("help", "this text")("file", po::value<std::vector<std::string>>(), "files to code")(
-      "model", po::value<std::string>(), "model file (default: the embedded one)")(
-      "chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
+  po::options_description own;
+  own.add_options()("chunk", po::value<size_t>()->default_value(65536), "bytes in a chunk")(
       "bytes", po::value<size_t>()->default_value(131072), "of each file at most, 0: all")(
       "dictionary", po::value<size_t>(), "bytes of a dictionary for each file")(
       "choice", po::value<std::string>()->default_value("cover"), "of its text: cover, even or first")(
       "block", po::value<size_t>()->default_value(dictionary_block_bytes), "bytes that are chosen together");
-  po::positional_options_description positional;
-  positional.add("file", -1);
-  po::variables_map options;
-  try {
-    po::store(po::command_line_parser(argc, argv).options(known).positional(positional).run(), options);
-  } catch (const po::error& error) {
-    fmt::print(stderr, "mix_bench: {}\n", error.what());
-    return 2;
-  }
-  if (options.count("help") || !options.count("file")) {
-    std::ostringstream text;
-    text << known;
-    fmt::print("{}", text.str());
-    return options.count("help") ? 0 : 2;
-  }
-  if (const Status status = run_all(options); !status.ok()) {
-    fmt::print(stderr, "mix_bench: {}\n", status.message());
-    return exit_code(status.code());
-  }
-  return 0;
+  return run_on_files("mix_bench", own, argc, argv, run_all);
 }
