@@ -32,6 +32,7 @@ pid_t start_child(const fs::path& out, const std::string& fault) {
   ::_exit(99);
 }
 
+// No test of its own but the child process that start_child() runs: disabled so that nothing else does.
 TEST(ResumeChild, DISABLED_Compress) {
   const char* out = std::getenv("LLMC_TEST_OUT");
   if (!out) GTEST_SKIP() << "not run: started by other tests only";

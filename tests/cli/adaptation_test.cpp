@@ -48,18 +48,6 @@ class Adapting : public testing::Test {
     return "compress " + (dir / "in") + " -o " + (dir / out) + " --chunk 1K --shard 6K --engine native -q --adapt " + adapt_file(file) + " " + more;
   }
   void make(const std::string& out, const std::string& more = "", int ranks = 0) { ASSERT_EXIT_CODE(llmc(arguments(out, more), ranks), 0); }
-  void expect_same(const std::string& a, const std::string& b) { EXPECT_EQ(shell("diff -r " + (dir / a) + " " + (dir / b)).out, ""); }
-  uint64_t number(const std::string& file, size_t at, size_t bytes) const {
-    const std::string all = slurp(dir / file);
-    uint64_t value = 0;
-    for (size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<uint8_t>(all[at + i]);
-    return value;
-  }
-  void damage(const std::string& file, uint64_t at, size_t bytes = 4) {
-    std::string all = slurp(dir / file);
-    for (size_t i = 0; i < bytes; ++i) all[at + i] = static_cast<char>(all[at + i] ^ 0x21);
-    spill(dir / file, all);
-  }
   static inline TempDir* kept = nullptr;
   static inline std::map<std::string, Outcome> report;
   const TempDir dir;
@@ -89,12 +77,12 @@ TEST_F(Adapting, TheSameArchiveOnAnyNumberOfRanks) {
   for (const int ranks : {1, 2, 3}) {
     const std::string out = "set" + std::to_string(ranks);
     make(out, "--streams 3 --threads 2 --verify all", ranks);
-    expect_same("set", out);
+    expect_same(dir / "set", dir / out);
   }
   const std::string info = llmc("info --json " + (dir / "set")).out;
   EXPECT_NE(info.find("\"adaptation_sha256\": \"" + sha256_of(adapt_file())), std::string::npos) << info;
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet", 3), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out, "");
+  expect_same(dir / "in", dir / "out/in");
   EXPECT_EXIT_CODE(llmc("verify --data " + (dir / "set")), 0);
   const Outcome range = llmc("extract " + (dir / "set") + " -o - --range 3100:3900 --quiet");
   EXPECT_TRUE(range.out == slurp(dir / "in/a.log").substr(3100, 800)) << explain(range);
@@ -116,7 +104,7 @@ TEST_F(Adapting, WithEveryCodecAndWithDictionaries) {
     make(out, how);
     const Outcome back = llmc("extract " + (dir / out) + " -o " + (dir / (out + ".out")) + " --quiet");
     ASSERT_EXIT_CODE(back, 0);
-    EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / (out + ".out/in"))).out, "") << how;
+    expect_same(dir / "in", dir / (out + ".out/in"));
     EXPECT_EXIT_CODE(llmc("verify " + (dir / out)), 0);
   }
 }
@@ -133,7 +121,7 @@ TEST_F(Adapting, AnInterruptedRunGoesOnWithTheSameOnly) {
     const Outcome none = llmc("compress " + (dir / "in") + " -o " + (dir / out) + " --chunk 1K --shard 6K --engine native -q --resume");
     EXPECT_EXIT_CODE(none, 1);
     make(out, "--resume");
-    expect_same("whole", out);
+    expect_same(dir / "whole", dir / out);
   }
 }
 
@@ -144,7 +132,7 @@ TEST_F(Adapting, PartsMakeTheSetOfOneRun) {
     ASSERT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --shards " + k + "/2 -o " + (dir / (std::string("p") + k)) + " --engine native -q"), 0);
   }
   ASSERT_EXIT_CODE(llmc("merge " + (dir / "p1") + " " + (dir / "p2") + " -o " + (dir / "merged")), 0);
-  expect_same("whole", "merged");
+  expect_same(dir / "whole", dir / "merged");
   EXPECT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --adapt " + adapt_file() + " -o " + (dir / "x")), 2);
 }
 
@@ -153,7 +141,8 @@ TEST_F(Adapting, WhatIsAppendedIsCodedWithIt) {
   spill(dir / "new/d.log", log_lines(9000, 3000));
   ASSERT_EXIT_CODE(llmc("append " + (dir / "new") + " -o " + (dir / "set") + " --engine native -q"), 0);
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet", 2), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out + shell("diff -r " + (dir / "new") + " " + (dir / "out/new")).out, "");
+  expect_same(dir / "in", dir / "out/in");
+  expect_same(dir / "new", dir / "out/new");
   EXPECT_EXIT_CODE(llmc("verify --data " + (dir / "set")), 0);
 }
 
@@ -161,13 +150,13 @@ TEST_F(Adapting, DamageToItIsNamedRepairedAndOutlived) {
   make("set", "--parity 10%");
   shell("cp -r " + (dir / "set") + " " + (dir / "good"));
   const std::string first = "set/shard-000000.h5", second = "set/shard-000001.h5";
-  damage(first, number(first, 264, 8) + 60);
+  damage(dir / first, number_at(dir / first, 264, 8) + 60);
   const Outcome verified = llmc("verify " + (dir / "set"));
   EXPECT_EXIT_CODE(verified, 20);
   EXPECT_NE((verified.out + verified.err).find("the adaptation in shard 0"), std::string::npos) << explain(verified);
   // The other shard has a copy.
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet"), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out, "");
+  expect_same(dir / "in", dir / "out/in");
   const Outcome alone = llmc("extract " + (dir / first) + " -o - --quiet");
   EXPECT_EXIT_CODE(alone, 20);
   EXPECT_NE(alone.err.find("adaptation"), std::string::npos) << explain(alone);
@@ -179,10 +168,10 @@ TEST_F(Adapting, DamageToItIsNamedRepairedAndOutlived) {
   const Outcome won = llmc("salvage " + (dir / first) + " -o " + (dir / "won") + " --adapt " + adapt_file());
   EXPECT_TRUE(slurp(dir / "won/in/a.log") == slurp(dir / "in/a.log")) << explain(won);
   EXPECT_EXIT_CODE(llmc("repair " + (dir / "set")), 0);
-  expect_same("good", "set");
+  expect_same(dir / "good", dir / "set");
   // The user block and the index are gone, the adaptation is not.
-  damage(second, 0, 512);
-  damage(second, number("good/shard-000001.h5", 64, 8), 40);
+  damage(dir / second, 0, 512);
+  damage(dir / second, number_at(dir / "good/shard-000001.h5", 64, 8), 40);
   const Outcome blind = llmc("salvage " + (dir / second) + " -o " + (dir / "blind"));
   EXPECT_NE(shell("cat " + (dir / "blind") + "/*").out.find(slurp(dir / "in/c.log").substr(1500, 1500)), std::string::npos) << explain(blind);
 }

@@ -87,7 +87,7 @@ TEST_F(Append, UnderMpirunTheSameBytes) {
   ASSERT_EXIT_CODE(shell("cp -a " + (dir / "one") + " " + (dir / "three")), 0);
   ASSERT_EXIT_CODE(append(dir / "new", "one", "-q"), 0);
   ASSERT_EXIT_CODE(append(dir / "new", "three", "-q", 3), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "one") + " " + (dir / "three")).out, "");
+  expect_same(dir / "one", dir / "three");
 }
 
 TEST_F(Append, NamesThatAreThereAreRefusedOrSkipped) {
@@ -194,7 +194,7 @@ TEST_F(Append, FailedAtItsOwnFaultPoints) {
     EXPECT_EXIT_CODE(llmc("list " + (dir / "set")), 0);
   }
   ASSERT_EXIT_CODE(append(dir / "new", "set", "-q"), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + (dir / "set")).out, "");
+  expect_same(dir / "whole", dir / "set");
 }
 
 // The index of a set that is large from the begin is made before it is committed, too.
@@ -207,7 +207,7 @@ TEST_F(Append, ALargeSetKilledAtItsIndexGoesOn) {
     EXPECT_NE(shell("LLMC_FAULT=archive.names:1:" + std::string(action) + " " + product() + " compress " + (dir / "in") + " -o " + out + how).code, 0);
     EXPECT_EXIT_CODE(llmc("list " + out), 10);
     EXPECT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + out + how), 0);
-    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "");
+    expect_same(dir / "whole", out);
   }
   EXPECT_EXIT_CODE(llmc("verify " + (dir / "whole")), 0);
   EXPECT_EQ(llmc("extract " + (dir / "whole") + " -o - -q --document in/sub/b.txt").out, cut("fra.txt", 4000));

@@ -33,18 +33,6 @@ class Dictionary : public testing::Test {
   void make(const std::string& out, const std::string& more = "", int ranks = 0) {
     ASSERT_EXIT_CODE(llmc(arguments(out, more), ranks), 0);
   }
-  void expect_same(const std::string& a, const std::string& b) { EXPECT_EQ(shell("diff -r " + (dir / a) + " " + (dir / b)).out, ""); }
-  uint64_t number(const std::string& file, size_t at, size_t bytes) const {
-    const std::string all = slurp(dir / file);
-    uint64_t value = 0;
-    for (size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<uint8_t>(all[at + i]);
-    return value;
-  }
-  void damage(const std::string& file, uint64_t at, size_t bytes = 4) {
-    std::string all = slurp(dir / file);
-    for (size_t i = 0; i < bytes; ++i) all[at + i] = static_cast<char>(all[at + i] ^ 0x21);
-    spill(dir / file, all);
-  }
   const TempDir dir;
 };
 
@@ -53,13 +41,13 @@ TEST_F(Dictionary, TheSameArchiveOnAnyNumberOfRanks) {
   for (const int ranks : {1, 2, 3}) {
     const std::string out = "set" + std::to_string(ranks);
     make(out, "--streams 3 --threads 2", ranks);
-    expect_same("set", out);
+    expect_same(dir / "set", dir / out);
   }
   const std::string info = llmc("info --json " + (dir / "set")).out;
   EXPECT_NE(info.find("\"dictionaries\": 2"), std::string::npos) << info;
   EXPECT_NE(info.find("\"primed\":"), std::string::npos) << info;
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --quiet", 3), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "in") + " " + (dir / "out/in")).out, "");
+  expect_same(dir / "in", dir / "out/in");
   EXPECT_EXIT_CODE(llmc("verify --data " + (dir / "set")), 0);
   // Less than without, small as it is.
   ASSERT_EXIT_CODE(llmc("compress " + (dir / "in") + " -o " + (dir / "off") + " --chunk 1K --shard 12K --engine native -q --bare"), 0);
@@ -92,7 +80,7 @@ TEST_F(Dictionary, AnInterruptedRunGoesOn) {
     const Outcome killed = shell("LLMC_FAULT=spool.append:" + std::to_string(hit) + ":kill " + product() + " " + arguments(out));
     EXPECT_EXIT_CODE(killed, 128 + SIGKILL);
     make(out, "--resume");
-    expect_same("whole", out);
+    expect_same(dir / "whole", dir / out);
   }
 }
 
@@ -103,7 +91,7 @@ TEST_F(Dictionary, PartsMakeTheSetOfOneRun) {
     ASSERT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --shards " + k + "/2 -o " + (dir / (std::string("p") + k)) + " --engine native -q"), 0);
   }
   ASSERT_EXIT_CODE(llmc("merge " + (dir / "p1") + " " + (dir / "p2") + " -o " + (dir / "merged")), 0);
-  expect_same("whole", "merged");
+  expect_same(dir / "whole", dir / "merged");
   EXPECT_EXIT_CODE(llmc("compress --plan " + (dir / "plan") + " --dictionary 4K -o " + (dir / "x")), 2);
 }
 
@@ -115,7 +103,7 @@ TEST_F(Dictionary, ARangeNeedsItsChunksAndTheDictionaryAlone) {
   for (size_t at = 0; (at = chunks.find("\"frame_offset\":", at)) != std::string::npos;) offsets.push_back(std::stoull(chunks.substr(at += 15)));
   ASSERT_GE(offsets.size(), 10u);
   for (size_t i = 0; i < 10; ++i) {
-    if (i != 3) damage("set/shard-000000.h5", offsets[i] + 34);
+    if (i != 3) damage(dir / "set/shard-000000.h5", offsets[i] + 34);
   }
   const Outcome range = llmc("extract " + (dir / "set") + " -o - --range 3100:3900 --quiet");
   EXPECT_EXIT_CODE(range, 0);
@@ -125,8 +113,8 @@ TEST_F(Dictionary, ARangeNeedsItsChunksAndTheDictionaryAlone) {
 TEST_F(Dictionary, DamageToItIsNamedRepairedAndOutlived) {
   make("set", "--parity 10%");
   shell("cp -r " + (dir / "set") + " " + (dir / "good"));
-  const uint64_t offset = number("set/shard-000000.h5", 216, 8);
-  damage("set/shard-000000.h5", offset + 50);
+  const uint64_t offset = number_at(dir / "set/shard-000000.h5", 216, 8);
+  damage(dir / "set/shard-000000.h5", offset + 50);
   const Outcome verified = llmc("verify " + (dir / "set"));
   EXPECT_EXIT_CODE(verified, 20);
   EXPECT_NE((verified.out + verified.err).find("the dictionary of shard 0"), std::string::npos) << explain(verified);
@@ -141,10 +129,10 @@ TEST_F(Dictionary, DamageToItIsNamedRepairedAndOutlived) {
   EXPECT_NE(salvaged.err.find("its dictionary is lost"), std::string::npos) << explain(salvaged);
   EXPECT_TRUE(slurp(dir / "won/in/d.txt") == slurp(dir / "in/d.txt"));
   EXPECT_EXIT_CODE(llmc("repair " + (dir / "set")), 0);
-  expect_same("good", "set");
+  expect_same(dir / "good", dir / "set");
   // The user block and the index are gone, the dictionary is not: salvage decodes all.
-  damage("set/shard-000000.h5", 0, 512);
-  damage("set/shard-000000.h5", number("good/shard-000000.h5", 64, 8), 40);
+  damage(dir / "set/shard-000000.h5", 0, 512);
+  damage(dir / "set/shard-000000.h5", number_at(dir / "good/shard-000000.h5", 64, 8), 40);
   const Outcome blind = llmc("salvage " + (dir / "set/shard-000000.h5") + " -o " + (dir / "blind"));
   EXPECT_EQ(blind.out.find("dictionary is lost"), std::string::npos) << explain(blind);
   EXPECT_NE(shell("cat " + (dir / "blind") + "/*").out.find(slurp(dir / "in/a.log").substr(0, 5000)), std::string::npos);

@@ -34,7 +34,7 @@ TEST_F(Jobs, PlansCompressesAndChecks) {
   EXPECT_NE(made.out.find("SHA-256 of 2 files compared; sound"), std::string::npos) << made.out;
   EXPECT_EXIT_CODE(run(file, "-q"), 0) << "a finished job is success";
   ASSERT_EXIT_CODE(shell("cd " + dir.path().string() + " && " + product() + " compress texts -o other --include '*.txt' --include '*.md' --chunk 4K -q"), 0);
-  EXPECT_EQ(shell("diff -r " + (dir / "set") + " " + (dir / "other")).out, "");
+  expect_same(dir / "set", dir / "other");
 }
 
 TEST_F(Jobs, UnderMpirunWithAMachinesPreset) {

@@ -49,4 +49,25 @@ inline std::string noise(size_t bytes, uint64_t seed) {
   return out;
 }
 
+// Two files, or all that is in two folders.
+inline void expect_same(const std::string& a, const std::string& b) {
+  const Outcome diff = shell("diff -r " + quoted(a) + " " + quoted(b));
+  EXPECT_EQ(diff.code, 0) << diff.out << diff.err;
+}
+
+// A little-endian number of a file.
+inline uint64_t number_at(const std::string& file, size_t at, size_t bytes) {
+  const std::string all = slurp(file);
+  uint64_t value = 0;
+  for (size_t i = bytes; i-- > 0;) value = value << 8 | static_cast<uint8_t>(all.at(at + i));
+  return value;
+}
+
+// Bytes of a file become others.
+inline void damage(const std::string& file, size_t at, size_t bytes = 4) {
+  std::string all = slurp(file);
+  for (size_t i = 0; i < bytes; ++i) all.at(at + i) = static_cast<char>(all[at + i] ^ 0x21);
+  spill(file, all);
+}
+
 }  // namespace llmc::test

@@ -43,11 +43,6 @@ class Recovery : public testing::Test {
     for (int i = 0; i < 6; ++i) spill(dir_ / ("corpus/f" + std::to_string(i)), cut("docs.txt", 3000 + 900 * static_cast<size_t>(i)));
     ASSERT_EXIT_CODE(in_dir("llmc-batch compress corpus -o corpus.set --codec zstd --chunk 1K --shard 12K -q " + options), 0);
   }
-  void damage(const std::string& file, size_t at, size_t count) {
-    std::string bytes = slurp(dir_ / file);
-    for (size_t i = 0; i < count; ++i) bytes[at + i] = static_cast<char>(bytes[at + i] ^ 0x11);
-    spill(dir_ / file, bytes);
-  }
   Outcome in_dir(const std::string& command) {
     return shell("cd " + dir_.path().string() + " && PATH=" + quoted(LLMC_BINARY_DIR) + ":$PATH && " + command);
   }
@@ -72,8 +67,8 @@ class Recovery : public testing::Test {
 
 TEST_F(Recovery, WithParity) {
   make("--parity 5%");
-  damage("corpus.set/shard-000000.h5", 1500, 40);
-  damage("corpus.set/manifest.json", 30, 3);
+  damage(dir_ / "corpus.set/shard-000000.h5", 1500, 40);
+  damage(dir_ / "corpus.set/manifest.json", 30, 3);
   const std::vector<int> codes = run();
   EXPECT_EQ(codes, (std::vector<int>{0, 0, 20, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(content("new.set"), content("copy.set")) << "the new set holds what the old one held";
@@ -85,7 +80,7 @@ TEST_F(Recovery, WithoutParity) {
   make("");
   const std::string chunks = in_dir("llmc-batch list --chunks --json corpus.set").out;
   const size_t second = chunks.find("\"frame_offset\":", chunks.find("\"frame_offset\":") + 1);
-  damage("corpus.set/shard-000000.h5", std::stoul(chunks.substr(second + 15)) + 40, 40);
+  damage(dir_ / "corpus.set/shard-000000.h5", std::stoul(chunks.substr(second + 15)) + 40, 40);
   const std::vector<int> codes = run();
   EXPECT_EQ(codes, (std::vector<int>{0, 0, 20, 1, 3, 3, 0, 0, 1, 0}));
   int rescued = 0;
@@ -101,7 +96,7 @@ TEST_F(Recovery, WithoutParity) {
 
 TEST_F(Recovery, WithNothingLeftButFrames) {
   make("");
-  for (const char* shard : {"corpus.set/shard-000000.h5", "corpus.set/shard-000001.h5"}) damage(shard, 0, 700);
+  for (const char* shard : {"corpus.set/shard-000000.h5", "corpus.set/shard-000001.h5"}) damage(dir_ / shard, 0, 700);
   fs::remove(dir_ / "corpus.set/manifest.json");
   const std::vector<int> codes = run();
   EXPECT_EQ(codes[5], 0) << "salvage brings back all";

@@ -32,21 +32,7 @@ std::unique_ptr<Engine> engine_of(std::shared_ptr<const Model> model, const Emul
 }
 
 std::string run(Engine& engine, const std::vector<Symbol>& symbols, const Schedule& schedule) {
-  auto session = engine.make_session(schedule.streams, std::min(256, engine.model().config().context));
-  EXPECT_TRUE(session.ok()) << session.status().message();
-  return session.ok() ? transcript(**session, engine.model(), symbols, schedule) : "";
-}
-
-Checkpoint odd_shapes() {
-  Checkpoint checkpoint;
-  checkpoint.config["head_dim"] = 24;
-  checkpoint.config["hidden_size"] = 40;
-  checkpoint.config["intermediate_size"] = 72;
-  checkpoint.config["num_attention_heads"] = 6;
-  checkpoint.config["vocab_size"] = 49160;
-  checkpoint.config["tie_word_embeddings"] = false;
-  checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
-  return checkpoint;
+  return transcript(engine, symbols, schedule, std::min(256, engine.model().config().context));
 }
 
 TEST(DeviceEngine, GivesTheCommittedFrequencies) {
@@ -178,20 +164,17 @@ TEST(DeviceEngine, PathsDownATreeAreThoseOfNativeTables) {
     std::vector<Symbol> symbols = symbols_of(**model, "tests/data/text/alice29.txt", 800, odd ? 8 : 24);
     if (escape) symbols[3] = (*model)->config().vocab + 200;
     symbols.back() = (*model)->config().vocab - 1;
-    const auto native = make_native_engine(*model);
-    ASSERT_TRUE(native.ok());
-    const auto engine = engine_of(*model, {}, {false, 128, 5});
-    ASSERT_NE(engine, nullptr);
-    auto a = (*native)->make_session(2), b = engine->make_session(2);
-    ASSERT_TRUE(a.ok() && b.ok());
-    EXPECT_FALSE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());  // no tree yet
-    expect_paths(**b, **a, **model, symbols, 12);
-    expect_paths(**b, **a, **model, symbols, 1);
+    const SideBySide both(*model, engine_of(*model, {}, {false, 128, 5}), 2);
+    ASSERT_TRUE(both);
+    Session &a = *both.native, &b = *both.tested;
+    EXPECT_FALSE(b.feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());  // no tree yet
+    expect_paths(b, a, **model, symbols, 12);
+    expect_paths(b, a, **model, symbols, 1);
     // Another question in between, and the tree is still there.
-    ASSERT_TRUE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::tables).ok());
-    EXPECT_TRUE((*b)->path(0).empty());
-    ASSERT_TRUE((*b)->feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());
-    EXPECT_FALSE((*b)->path(0).empty());
+    ASSERT_TRUE(b.feed(std::vector<Row>{{0, 1, 1}}, Ask::tables).ok());
+    EXPECT_TRUE(b.path(0).empty());
+    ASSERT_TRUE(b.feed(std::vector<Row>{{0, 1, 1}}, Ask::paths).ok());
+    EXPECT_FALSE(b.path(0).empty());
   }
 }
 
@@ -200,19 +183,16 @@ TEST(DeviceEngine, SearchesAndRanksLikeNative) {
   for (const bool odd : {false, true}) {
     const auto model = odd ? odd_shapes().model(8) : Checkpoint{}.model(8);
     ASSERT_TRUE(model.ok()) << model.status().message();
-    const auto native = make_native_engine(*model);
-    ASSERT_TRUE(native.ok());
-    const auto engine = engine_of(*model);
-    ASSERT_NE(engine, nullptr);
     const int streams = 5, vocab = (*model)->config().vocab;
-    auto a = (*native)->make_session(streams), b = engine->make_session(streams);
-    ASSERT_TRUE(a.ok() && b.ok());
+    const SideBySide both(*model, engine_of(*model), streams);
+    ASSERT_TRUE(both);
+    Session &a = *both.native, &b = *both.tested;
     std::mt19937_64 random(3);
     std::vector<Row> rows(streams);
     for (int s = 0; s < streams; ++s) rows[s] = {s, (*model)->config().start, 0, {}};
     std::vector<uint32_t> leaves((*model)->symbols());
     std::iota(leaves.begin(), leaves.end(), 0u);
-    ASSERT_TRUE((*a)->set_leaves(leaves).ok() && (*b)->set_leaves(leaves).ok());
+    ASSERT_TRUE(a.set_leaves(leaves).ok() && b.set_leaves(leaves).ok());
     for (int step = 0; step < 14; ++step) {
       const Ask ask = step % 2 ? Ask::ranks : step < 8 ? Ask::search : Ask::leaves;
       for (Row& row : rows) {
@@ -224,22 +204,22 @@ TEST(DeviceEngine, SearchesAndRanksLikeNative) {
         }
         row.state.code = step == 6 ? row.state.range - 1 : (step == 4 ? 0 : random() % row.state.range);
       }
-      ASSERT_TRUE((*a)->feed(rows, ask).ok());
-      ASSERT_TRUE((*b)->feed(rows, ask).ok());
+      ASSERT_TRUE(a.feed(rows, ask).ok());
+      ASSERT_TRUE(b.feed(rows, ask).ok());
       for (int s = 0; s < streams; ++s) {
         if (ask == Ask::ranks) {
-          EXPECT_EQ((*a)->rank(s), (*b)->rank(s)) << step;
+          EXPECT_EQ(a.rank(s), b.rank(s)) << step;
           continue;
         }
         if (ask == Ask::leaves) {
-          const LeafWeights u = (*a)->leaves(s), v = (*b)->leaves(s);
+          const LeafWeights u = a.leaves(s), v = b.leaves(s);
           ASSERT_TRUE(std::equal(u.weights.begin(), u.weights.end(), v.weights.begin(), v.weights.end())) << step;
           ASSERT_TRUE(std::equal(u.sums.begin(), u.sums.end(), v.sums.begin(), v.sums.end())) << step;
           if (rows[s].state.range == 0) continue;
         }
         Interval x, y;
-        const Symbol symbol = (*a)->found(s, &x);
-        EXPECT_EQ(symbol, (*b)->found(s, &y)) << step;
+        const Symbol symbol = a.found(s, &x);
+        EXPECT_EQ(symbol, b.found(s, &y)) << step;
         EXPECT_EQ(x.cum, y.cum);
         EXPECT_EQ(x.weight, y.weight);
         EXPECT_EQ(x.total, y.total);
@@ -250,12 +230,7 @@ TEST(DeviceEngine, SearchesAndRanksLikeNative) {
 }
 
 TEST(DeviceEngine, RangeErrorsAreTheStreamsOwn) {
-  Checkpoint checkpoint;
-  const size_t width = checkpoint.get("hidden_size"), ffn = checkpoint.get("intermediate_size");
-  checkpoint.extra["model.layers.1.post_attention_layernorm.weight"] = std::vector<float>(width, 1024.0f);
-  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  const auto model = checkpoint.model();
+  const auto model = leaving_range().model();
   ASSERT_TRUE(model.ok()) << model.status().message();
   const auto native = make_native_engine(*model);
   ASSERT_TRUE(native.ok());

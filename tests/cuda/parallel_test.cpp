@@ -145,11 +145,7 @@ TEST(Parallel, SearchesRanksAndRangeErrorsAreThoseOfOneDevice) {
   Checkpoint checkpoint = four_heads();
   checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
   checkpoint.config["vocab_size"] = 49152;
-  const size_t width = checkpoint.get("hidden_size"), ffn = checkpoint.get("intermediate_size");
-  checkpoint.extra["model.layers.1.post_attention_layernorm.weight"] = std::vector<float>(width, 1024.0f);
-  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  const auto model = checkpoint.model();
+  const auto model = leaving_range(checkpoint).model();
   ASSERT_TRUE(model.ok()) << model.status().message();
   const auto native = make_native_engine(*model);
   ASSERT_TRUE(native.ok());

@@ -127,9 +127,7 @@ TEST(Adaptation, OfAnotherModelIsRefused) {
 std::string run(std::shared_ptr<const Model> model, const std::string& isa, const std::vector<Symbol>& symbols, const Schedule& schedule) {
   const auto engine = make_native_engine(std::move(model), isa);
   EXPECT_TRUE(engine.ok()) << engine.status().message();
-  auto session = (*engine)->make_session(schedule.streams);
-  EXPECT_TRUE(session.ok()) << session.status().message();
-  return transcript(**session, (*engine)->model(), symbols, schedule);
+  return transcript(**engine, symbols, schedule);
 }
 
 TEST(Adaptation, NothingChangesNothing) {

@@ -147,4 +147,26 @@ struct Checkpoint {
   }
 };
 
+// Odd shapes: an untied head, heads of 24, a padded vocabulary, a vocabulary that lacks bytes.
+inline Checkpoint odd_shapes() {
+  Checkpoint checkpoint;
+  checkpoint.config["head_dim"] = 24;
+  checkpoint.config["hidden_size"] = 40;
+  checkpoint.config["intermediate_size"] = 72;
+  checkpoint.config["num_attention_heads"] = 6;
+  checkpoint.config["vocab_size"] = 49160;
+  checkpoint.config["tie_word_embeddings"] = false;
+  checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
+  return checkpoint;
+}
+
+// Some tokens, not all, drive its layer 1 out of the proven range.
+inline Checkpoint leaving_range(Checkpoint checkpoint = {}) {
+  const size_t width = checkpoint.get("hidden_size"), ffn = checkpoint.get("intermediate_size");
+  checkpoint.extra["model.layers.1.post_attention_layernorm.weight"] = std::vector<float>(width, 1024.0f);
+  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
+  checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
+  return checkpoint;
+}
+
 }  // namespace llmc::test

@@ -20,12 +20,6 @@ std::unique_ptr<Engine> engine_of(std::shared_ptr<const Model> model, const std:
   return engine.ok() ? std::move(*engine) : nullptr;
 }
 
-std::string run(Engine& engine, const std::vector<Symbol>& symbols, const Schedule& schedule) {
-  auto session = engine.make_session(schedule.streams);
-  EXPECT_TRUE(session.ok()) << session.status().message();
-  return session.ok() ? transcript(**session, engine.model(), symbols, schedule) : "";
-}
-
 TEST(Invariance, EveryInstructionSetGivesTheCommittedFrequencies) {
   for (const Golden& golden : kGolden) {
     const auto model = golden_model(golden.activations);
@@ -33,7 +27,7 @@ TEST(Invariance, EveryInstructionSetGivesTheCommittedFrequencies) {
     for (const std::string& isa : available_isas()) {
       if (isa == "scalar" && golden.symbols > 150) continue;  // a second's worth of patience
       const auto engine = engine_of(*model, isa);
-      EXPECT_EQ(run(*engine, golden_symbols(**model, golden.symbols), {}), golden.digest)
+      EXPECT_EQ(transcript(*engine, golden_symbols(**model, golden.symbols), {}), golden.digest)
           << "A" << golden.activations << ", " << golden.symbols << " symbols, " << isa;
     }
   }
@@ -51,7 +45,7 @@ TEST(Invariance, BatchSplitAndStepsDoNotMatter) {
       for (const int slot : {0, streams - 1}) {
         for (const int rows : {1, 0, 64}) {
           const Schedule schedule{streams, slot, rows, rows == 1 ? Ask::tables : Ask::intervals};
-          EXPECT_EQ(run(*engine, symbols, schedule), kGolden[0].digest)
+          EXPECT_EQ(transcript(*engine, symbols, schedule), kGolden[0].digest)
               << isa << ", " << streams << " streams, slot " << slot << ", rows " << rows;
         }
       }
@@ -65,8 +59,8 @@ TEST(Invariance, StepsToTheEndOfTheContextDoNotMatter) {
   const auto engine = engine_of(*model);
   const std::vector<Symbol> symbols = golden_symbols(**model, 1024);
   ASSERT_EQ(symbols.size(), 1024u);
-  EXPECT_EQ(run(*engine, symbols, {3, 1, 1, Ask::tables}), kGolden[1].digest);
-  EXPECT_EQ(run(*engine, symbols, {2, 1, 0, Ask::intervals}), kGolden[1].digest);
+  EXPECT_EQ(transcript(*engine, symbols, {3, 1, 1, Ask::tables}), kGolden[1].digest);
+  EXPECT_EQ(transcript(*engine, symbols, {2, 1, 0, Ask::intervals}), kGolden[1].digest);
 }
 
 TEST(Invariance, ASmallerContextDoesNotMatter) {
@@ -90,23 +84,15 @@ TEST(Invariance, ThreadsDoNotMatter) {
   for (size_t i = 0; i < results.size(); ++i) {
     threads.emplace_back([&, i] {
       results[i] =
-          run(*engine, golden_symbols(**model, 150), {static_cast<int>(i) + 1, static_cast<int>(i), 0, Ask::intervals});
+          transcript(*engine, golden_symbols(**model, 150), {static_cast<int>(i) + 1, static_cast<int>(i), 0, Ask::intervals});
     });
   }
   for (std::thread& thread : threads) thread.join();
   for (const std::string& result : results) EXPECT_EQ(result, kGolden[0].digest);
 }
 
-// Odd shapes: an untied head, heads of 24, a padded vocabulary, a vocabulary that lacks bytes.
 TEST(Invariance, OtherShapesAgreeOnEveryInstructionSet) {
-  Checkpoint checkpoint;
-  checkpoint.config["head_dim"] = 24;
-  checkpoint.config["hidden_size"] = 40;
-  checkpoint.config["intermediate_size"] = 72;
-  checkpoint.config["num_attention_heads"] = 6;
-  checkpoint.config["vocab_size"] = 49160;
-  checkpoint.config["tie_word_embeddings"] = false;
-  checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
+  const Checkpoint checkpoint = odd_shapes();
   for (const int activations : {8, 16}) {
     const auto model = checkpoint.model(activations);
     ASSERT_TRUE(model.ok()) << model.status().message();
@@ -116,10 +102,10 @@ TEST(Invariance, OtherShapesAgreeOnEveryInstructionSet) {
     std::string scalar;
     for (const std::string& isa : available_isas()) {
       const auto engine = engine_of(*model, isa);
-      const std::string result = run(*engine, symbols, {3, 1, 7, Ask::intervals});
+      const std::string result = transcript(*engine, symbols, {3, 1, 7, Ask::intervals});
       if (isa == "scalar") scalar = result;
       EXPECT_EQ(result, scalar) << isa;
-      EXPECT_EQ(run(*engine, symbols, {1, 0, 1, Ask::tables}), scalar) << isa;
+      EXPECT_EQ(transcript(*engine, symbols, {1, 0, 1, Ask::tables}), scalar) << isa;
     }
   }
 }

@@ -10,6 +10,7 @@
 
 #include "base/chance.h"
 #include "checkpoint.h"
+#include "model/native_engine.h"
 #include "model/session.h"
 
 namespace llmc::test {
@@ -89,6 +90,52 @@ inline std::string transcript(Session& session, const Model& model, const std::v
     }
   }
   return to_hex(hash.finish());
+}
+
+// In a session of its own. context: as make_session takes it.
+inline std::string transcript(Engine& engine, const std::vector<Symbol>& symbols, const Schedule& schedule, int context = 0) {
+  auto session = engine.make_session(schedule.streams, context);
+  EXPECT_TRUE(session.ok()) << session.status().message();
+  return session.ok() ? transcript(**session, engine.model(), symbols, schedule) : "";
+}
+
+// A session of the native engine and one of another, over one model: what a test asks both. False where there are none.
+struct SideBySide {
+  SideBySide(const std::shared_ptr<const Model>& model, std::unique_ptr<Engine> other, int streams) : other_engine(std::move(other)) {
+    auto made = make_native_engine(model);
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    if (!made.ok() || !other_engine) return;
+    native_engine = std::move(*made);
+    auto a = native_engine->make_session(streams), b = other_engine->make_session(streams);
+    EXPECT_TRUE(a.ok() && b.ok());
+    if (!a.ok() || !b.ok()) return;
+    native = std::move(*a);
+    tested = std::move(*b);
+  }
+  explicit operator bool() const { return native && tested; }
+
+  std::unique_ptr<Engine> native_engine, other_engine;  // outlive the sessions
+  std::unique_ptr<Session> native, tested;
+};
+
+// Of a model leaving_range(): both sessions find it in the same streams of a pass, in the same layer, and answer for the others alike.
+inline void expect_same_range_errors(const SideBySide& both, int passes) {
+  const int streams = both.native->streams();
+  std::vector<Row> rows;
+  for (int s = 0; s < streams; ++s) rows.push_back({s, 100 + s, 7});
+  int bad = 0;
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int s = 0; s < streams; ++s) both.native->reset(s), both.tested->reset(s);
+    ASSERT_TRUE(both.native->feed(rows, Ask::intervals).ok());
+    ASSERT_TRUE(both.tested->feed(rows, Ask::intervals).ok());
+    for (int s = 0; s < streams; ++s) {
+      EXPECT_EQ(both.native->range_error_layer(s), both.tested->range_error_layer(s));
+      EXPECT_EQ(both.native->interval(s).cum, both.tested->interval(s).cum);
+      bad += both.native->range_error_layer(s) >= 0;
+    }
+  }
+  EXPECT_GT(bad, 0);
+  EXPECT_LT(bad, passes * streams);
 }
 
 // Ask::paths and Ask::leaves of `session` against the whole tables of `reference`, for a text in slot 1 of two and a tree in any order of

@@ -46,9 +46,4 @@ inline void make_reference(const std::string& corpus, const std::string& out) {
   ASSERT_EQ(made.code, 0) << made.err;
 }
 
-inline void expect_same(const std::string& a, const std::string& b) {
-  const Outcome diff = shell("diff -r " + quoted(a) + " " + quoted(b));
-  EXPECT_EQ(diff.code, 0) << diff.out << diff.err;
-}
-
 }  // namespace llmc::test

@@ -26,7 +26,7 @@ class Slurm : public testing::Test {
       shell(script + " install");
       why = shell(script + " missing").out;
     }
-    if (!why.empty()) return "not run: no Slurm (" + why.substr(0, why.find('\n')) + ")";
+    if (!why.empty()) return "no Slurm (" + why.substr(0, why.find('\n')) + ")";
     const Outcome started = shell(script + " start " + slurm);
     EXPECT_EQ(started.code, 0) << started.out << started.err;
     running_ = true;
@@ -115,7 +115,7 @@ class Slurm : public testing::Test {
 
 #define START_SLURM()                                     \
   if (const std::string why = start(); !why.empty()) {    \
-    GTEST_SKIP() << why;                                  \
+    GTEST_SKIP() << "not run: " << why;                   \
   }
 #define LONG_TIER_ONLY() \
   if (!long_tier()) GTEST_SKIP() << "not run: long test (./test.sh --all)"

@@ -31,12 +31,6 @@ class Cuda : public ::testing::Test {
   }
 };
 
-std::string run(Engine& engine, const std::vector<Symbol>& symbols, const Schedule& schedule) {
-  auto session = engine.make_session(schedule.streams);
-  EXPECT_TRUE(session.ok()) << session.status().message();
-  return session.ok() ? transcript(**session, engine.model(), symbols, schedule) : "";
-}
-
 TEST_F(Cuda, GivesTheCommittedFrequencies) {
   for (const Golden& golden : kGolden) {
     const auto model = golden_model(golden.activations);
@@ -47,7 +41,7 @@ TEST_F(Cuda, GivesTheCommittedFrequencies) {
     for (const int streams : {1, 3, 17, 64, 300}) {
       for (const int rows : {1, 0, 64, 1024}) {
         const Schedule schedule{streams, streams / 2, rows, rows == 1 && streams == 3 ? Ask::tables : Ask::intervals};
-        ASSERT_EQ(run(*engine, symbols, schedule), golden.digest)
+        ASSERT_EQ(transcript(*engine, symbols, schedule), golden.digest)
             << "A" << golden.activations << ", " << golden.symbols << " symbols, " << streams << " streams, rows " << rows;
       }
     }
@@ -64,21 +58,13 @@ TEST_F(Cuda, SeveralGpusOfARankGiveTheCommittedFrequencies) {
     if (gpus > count) GTEST_SKIP() << "not run: there is one GPU";
     const auto engine = open_torch_engine(*model, {"", 0, LLMC_TORCH_CUDA_LIBRARY, gpus});
     ASSERT_TRUE(engine.ok()) << engine.status().message();
-    EXPECT_EQ(run(**engine, golden_symbols(**model, golden.symbols), {17, 8, 64, Ask::intervals}), golden.digest) << gpus;
+    EXPECT_EQ(transcript(**engine, golden_symbols(**model, golden.symbols), {17, 8, 64, Ask::intervals}), golden.digest) << gpus;
   }
 }
 
 TEST_F(Cuda, EqualsNativeOnOddShapesAndEscapes) {
   for (const int activations : {8, 16}) {
-    Checkpoint checkpoint;
-    checkpoint.config["head_dim"] = 24;
-    checkpoint.config["hidden_size"] = 40;
-    checkpoint.config["intermediate_size"] = 72;
-    checkpoint.config["num_attention_heads"] = 6;
-    checkpoint.config["vocab_size"] = 49160;
-    checkpoint.config["tie_word_embeddings"] = false;
-    checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
-    const auto model = checkpoint.model(activations);
+    const auto model = odd_shapes().model(activations);
     ASSERT_TRUE(model.ok()) << model.status().message();
     std::vector<Symbol> symbols = symbols_of(**model, "tests/data/text/alice29.txt", 800, 60);
     symbols[10] = (*model)->config().vocab + 200;
@@ -86,38 +72,31 @@ TEST_F(Cuda, EqualsNativeOnOddShapesAndEscapes) {
     ASSERT_TRUE(native.ok());
     const auto engine = cuda_of(*model);
     ASSERT_NE(engine, nullptr);
-    const std::string expected = run(**native, symbols, {});
-    EXPECT_EQ(run(*engine, symbols, {3, 1, 7, Ask::intervals}), expected);
-    EXPECT_EQ(run(*engine, symbols, {200, 1, 1, Ask::intervals}), expected);
-    EXPECT_EQ(run(*engine, symbols, {2, 1, 1, Ask::tables}), expected);
+    const std::string expected = transcript(**native, symbols, {});
+    EXPECT_EQ(transcript(*engine, symbols, {3, 1, 7, Ask::intervals}), expected);
+    EXPECT_EQ(transcript(*engine, symbols, {200, 1, 1, Ask::intervals}), expected);
+    EXPECT_EQ(transcript(*engine, symbols, {2, 1, 1, Ask::tables}), expected);
   }
 }
 
 TEST_F(Cuda, PathsDownATreeAreThoseOfNativeTables) {
   const auto model = embedded_model();
   ASSERT_TRUE(model.ok());
-  const auto native = make_native_engine(*model);
-  ASSERT_TRUE(native.ok());
-  const auto engine = cuda_of(*model);
-  ASSERT_NE(engine, nullptr);
-  auto a = (*native)->make_session(2), b = engine->make_session(2);
-  ASSERT_TRUE(a.ok() && b.ok());
+  const SideBySide both(*model, cuda_of(*model), 2);
+  ASSERT_TRUE(both);
   const std::vector<Symbol> symbols = golden_symbols(**model, 200);
-  expect_paths(**b, **a, **model, symbols, 150);
-  expect_paths(**b, **a, **model, symbols, 1);
+  expect_paths(*both.tested, *both.native, **model, symbols, 150);
+  expect_paths(*both.tested, *both.native, **model, symbols, 1);
 }
 
 // Long enough that most steps are graphs.
 TEST_F(Cuda, SearchesAndRanksLikeNative) {
   const auto model = embedded_model();
   ASSERT_TRUE(model.ok());
-  const auto native = make_native_engine(*model);
-  ASSERT_TRUE(native.ok());
-  const auto engine = cuda_of(*model);
-  ASSERT_NE(engine, nullptr);
   const int streams = 33, vocab = (*model)->config().vocab;
-  auto a = (*native)->make_session(streams), b = engine->make_session(streams);
-  ASSERT_TRUE(a.ok() && b.ok());
+  const SideBySide both(*model, cuda_of(*model), streams);
+  ASSERT_TRUE(both);
+  Session &a = *both.native, &b = *both.tested;
   std::mt19937_64 random(3);
   std::vector<Row> rows(streams);
   for (int s = 0; s < streams; ++s) rows[s] = {s, (*model)->config().start, 0, {}};
@@ -128,51 +107,27 @@ TEST_F(Cuda, SearchesAndRanksLikeNative) {
       row.state.range = random() >> (random() % 8) | uint64_t{1} << 56;
       row.state.code = random() % row.state.range;
     }
-    ASSERT_TRUE((*a)->feed(rows, ask).ok());
-    ASSERT_TRUE((*b)->feed(rows, ask).ok());
+    ASSERT_TRUE(a.feed(rows, ask).ok());
+    ASSERT_TRUE(b.feed(rows, ask).ok());
     for (int s = 0; s < streams; ++s) {
       if (ask == Ask::ranks) {
-        ASSERT_EQ((*a)->rank(s), (*b)->rank(s)) << step;
+        ASSERT_EQ(a.rank(s), b.rank(s)) << step;
         continue;
       }
       Interval x, y;
-      rows[s].token = (*a)->found(s, &x);
-      ASSERT_EQ(rows[s].token, (*b)->found(s, &y)) << step;
+      rows[s].token = a.found(s, &x);
+      ASSERT_EQ(rows[s].token, b.found(s, &y)) << step;
       ASSERT_TRUE(x.cum == y.cum && x.weight == y.weight && x.total == y.total) << step;
     }
   }
 }
 
 TEST_F(Cuda, RangeErrorsAreTheStreamsOwn) {
-  Checkpoint checkpoint;
-  const size_t width = checkpoint.get("hidden_size"), ffn = checkpoint.get("intermediate_size");
-  checkpoint.extra["model.layers.1.post_attention_layernorm.weight"] = std::vector<float>(width, 1024.0f);
-  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  const auto model = checkpoint.model();
+  const auto model = leaving_range().model();
   ASSERT_TRUE(model.ok()) << model.status().message();
-  const auto native = make_native_engine(*model);
-  ASSERT_TRUE(native.ok());
-  const auto engine = cuda_of(*model);
-  ASSERT_NE(engine, nullptr);
-  const int streams = 32;
-  auto a = (*native)->make_session(streams), b = engine->make_session(streams);
-  ASSERT_TRUE(a.ok() && b.ok());
-  std::vector<Row> rows;
-  for (int s = 0; s < streams; ++s) rows.push_back({s, 100 + s, 7, {}});
-  int bad = 0;
-  for (int step = 0; step < 4; ++step) {
-    for (int s = 0; s < streams; ++s) (*a)->reset(s), (*b)->reset(s);
-    ASSERT_TRUE((*a)->feed(rows, Ask::intervals).ok());
-    ASSERT_TRUE((*b)->feed(rows, Ask::intervals).ok());
-    for (int s = 0; s < streams; ++s) {
-      EXPECT_EQ((*a)->range_error_layer(s), (*b)->range_error_layer(s));
-      EXPECT_EQ((*a)->interval(s).cum, (*b)->interval(s).cum);
-      bad += (*a)->range_error_layer(s) >= 0;
-    }
-  }
-  EXPECT_GT(bad, 0);
-  EXPECT_LT(bad, 4 * streams);
+  const SideBySide both(*model, cuda_of(*model), 32);
+  ASSERT_TRUE(both);
+  expect_same_range_errors(both, 4);
 }
 
 TEST_F(Cuda, SessionsOnSeveralThreadsDoNotMatter) {
@@ -183,7 +138,7 @@ TEST_F(Cuda, SessionsOnSeveralThreadsDoNotMatter) {
   std::vector<std::string> results(4);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < results.size(); ++i) {
-    threads.emplace_back([&, i] { results[i] = run(*engine, golden_symbols(**model, 150), {2, 1, static_cast<int>(i), Ask::intervals}); });
+    threads.emplace_back([&, i] { results[i] = transcript(*engine, golden_symbols(**model, 150), {2, 1, static_cast<int>(i), Ask::intervals}); });
   }
   for (std::thread& thread : threads) thread.join();
   for (const std::string& result : results) EXPECT_EQ(result, kGolden[0].digest);

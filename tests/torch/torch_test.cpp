@@ -19,12 +19,6 @@ std::unique_ptr<Engine> torch_of(std::shared_ptr<const Model> model, const std::
   return engine.ok() ? std::move(*engine) : nullptr;
 }
 
-std::string run(Engine& engine, const std::vector<Symbol>& symbols, const Schedule& schedule) {
-  auto session = engine.make_session(schedule.streams);
-  EXPECT_TRUE(session.ok()) << session.status().message();
-  return session.ok() ? transcript(**session, engine.model(), symbols, schedule) : "";
-}
-
 TEST(Torch, GivesTheCommittedFrequencies) {
   for (const Golden& golden : kGolden) {
     const auto model = golden_model(golden.activations);
@@ -34,7 +28,7 @@ TEST(Torch, GivesTheCommittedFrequencies) {
       const auto engine = torch_of(*model, isa);
       ASSERT_NE(engine, nullptr);
       EXPECT_EQ(engine->name(), "torch cpu " + isa);
-      EXPECT_EQ(run(*engine, golden_symbols(**model, golden.symbols), {}), golden.digest)
+      EXPECT_EQ(transcript(*engine, golden_symbols(**model, golden.symbols), {}), golden.digest)
           << "A" << golden.activations << ", " << golden.symbols << " symbols, " << isa;
     }
   }
@@ -49,7 +43,7 @@ TEST(Torch, BatchSplitAndStepsDoNotMatter) {
   for (const int streams : {1, 3, 17}) {
     for (const int rows : {1, 0, 64}) {
       const Schedule schedule{streams, streams / 2, rows, rows == 1 ? Ask::tables : Ask::intervals};
-      EXPECT_EQ(run(*engine, symbols, schedule), kGolden[0].digest) << streams << " streams, rows " << rows;
+      EXPECT_EQ(transcript(*engine, symbols, schedule), kGolden[0].digest) << streams << " streams, rows " << rows;
     }
   }
 }
@@ -57,24 +51,13 @@ TEST(Torch, BatchSplitAndStepsDoNotMatter) {
 TEST(Torch, PathsDownATreeAreThoseOfNativeTables) {
   const auto model = embedded_model();
   ASSERT_TRUE(model.ok());
-  const auto native = make_native_engine(*model);
-  ASSERT_TRUE(native.ok());
-  const auto torch = torch_of(*model);
-  ASSERT_NE(torch, nullptr);
-  auto a = (*native)->make_session(2), b = torch->make_session(2);
-  ASSERT_TRUE(a.ok() && b.ok());
-  expect_paths(**b, **a, **model, golden_symbols(**model, 60), 25);
+  const SideBySide both(*model, torch_of(*model), 2);
+  ASSERT_TRUE(both);
+  expect_paths(*both.tested, *both.native, **model, golden_symbols(**model, 60), 25);
 }
 
 TEST(Torch, EqualsNativeOnOddShapesAndEscapes) {
-  Checkpoint checkpoint;
-  checkpoint.config["head_dim"] = 24;
-  checkpoint.config["hidden_size"] = 40;
-  checkpoint.config["num_attention_heads"] = 6;
-  checkpoint.config["vocab_size"] = 49160;
-  checkpoint.config["tie_word_embeddings"] = false;
-  checkpoint.tokenizer = source("tests/data/tokenizers/smollm2.json");
-  const auto model = checkpoint.model(16);
+  const auto model = odd_shapes().model(16);
   ASSERT_TRUE(model.ok()) << model.status().message();
   std::vector<Symbol> symbols = symbols_of(**model, "tests/data/text/alice29.txt", 800, 60);
   symbols[10] = (*model)->config().vocab + 200;
@@ -82,37 +65,16 @@ TEST(Torch, EqualsNativeOnOddShapesAndEscapes) {
   ASSERT_TRUE(native.ok());
   const auto torch = torch_of(*model);
   ASSERT_NE(torch, nullptr);
-  EXPECT_EQ(run(*torch, symbols, {3, 1, 7, Ask::intervals}), run(**native, symbols, {1, 0, 64, Ask::intervals}));
-  EXPECT_EQ(run(*torch, symbols, {2, 1, 1, Ask::tables}), run(**native, symbols, {1, 0, 64, Ask::intervals}));
+  EXPECT_EQ(transcript(*torch, symbols, {3, 1, 7, Ask::intervals}), transcript(**native, symbols, {1, 0, 64, Ask::intervals}));
+  EXPECT_EQ(transcript(*torch, symbols, {2, 1, 1, Ask::tables}), transcript(**native, symbols, {1, 0, 64, Ask::intervals}));
 }
 
 TEST(Torch, RangeErrorsAreTheStreamsOwn) {
-  Checkpoint checkpoint;
-  const size_t width = checkpoint.get("hidden_size"), ffn = checkpoint.get("intermediate_size");
-  checkpoint.extra["model.layers.1.post_attention_layernorm.weight"] = std::vector<float>(width, 1024.0f);
-  checkpoint.extra["model.layers.1.mlp.gate_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  checkpoint.extra["model.layers.1.mlp.up_proj.weight"] = std::vector<float>(width * ffn, 0x1p26f);
-  const auto model = checkpoint.model();
+  const auto model = leaving_range().model();
   ASSERT_TRUE(model.ok()) << model.status().message();
-  const auto native = make_native_engine(*model);
-  ASSERT_TRUE(native.ok());
-  const auto torch = torch_of(*model);
-  ASSERT_NE(torch, nullptr);
-  const int streams = 32;
-  auto a = (*native)->make_session(streams), b = torch->make_session(streams);
-  ASSERT_TRUE(a.ok() && b.ok());
-  std::vector<Row> rows;
-  for (int s = 0; s < streams; ++s) rows.push_back({s, 100 + s, 7});
-  ASSERT_TRUE((*a)->feed(rows, Ask::intervals).ok());
-  ASSERT_TRUE((*b)->feed(rows, Ask::intervals).ok());
-  int bad = 0;
-  for (int s = 0; s < streams; ++s) {
-    EXPECT_EQ((*a)->range_error_layer(s), (*b)->range_error_layer(s));
-    EXPECT_EQ((*a)->interval(s).cum, (*b)->interval(s).cum);
-    bad += (*a)->range_error_layer(s) >= 0;
-  }
-  EXPECT_GT(bad, 0);
-  EXPECT_LT(bad, streams);
+  const SideBySide both(*model, torch_of(*model), 32);
+  ASSERT_TRUE(both);
+  expect_same_range_errors(both, 1);
 }
 
 TEST(Torch, SessionsOnSeveralThreadsDoNotMatter) {
@@ -124,7 +86,7 @@ TEST(Torch, SessionsOnSeveralThreadsDoNotMatter) {
   std::vector<std::thread> threads;
   for (size_t i = 0; i < results.size(); ++i) {
     threads.emplace_back([&, i] {
-      results[i] = run(*engine, golden_symbols(**model, 150), {2, 1, 0, Ask::intervals});
+      results[i] = transcript(*engine, golden_symbols(**model, 150), {2, 1, 0, Ask::intervals});
     });
   }
   for (std::thread& thread : threads) thread.join();
