@@ -176,7 +176,7 @@ class Emulator final : public Device {
  public:
   explicit Emulator(const EmulatorOptions& options) : options_(options) {}
 
-  std::string name() const override { return "GPU 0 (emulated)"; }
+  std::string name() const override { return "GPU " + std::to_string(options_.index) + " (emulated)"; }
   int processors() const override { return options_.processors; }
   unsigned most_shared_bytes() const override { return options_.shared_bytes; }
   uint64_t free_bytes() override { return options_.memory - taken_; }

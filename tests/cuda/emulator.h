@@ -22,6 +22,7 @@ struct EmulatorOptions {
   bool graphs = true;
   int processors = 4;
   unsigned shared_bytes = 99 << 10;
+  int index = 0;  // in its name
 };
 // Device memory is filled with a pattern that is NaN as float, so that what was never written is noticed.
 std::unique_ptr<Device> make_emulator(const EmulatorOptions& options = {});
