@@ -15,6 +15,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool matches(const fs::path& path, const Digest& expected) {
+  auto file = File::open_read(path);
+  if (!file.ok()) return false;
+  Sha256 hash;
+  Bytes buffer(1u << 20);
+  for (;;) {
+    const auto n = file->read(buffer);
+    if (!n.ok()) return false;
+    if (*n == 0) return hash.finish() == expected;
+    hash.update(ByteView(buffer).first(*n));
+  }
+}
+
 class Repairer {
  public:
   explicit Repairer(bool dry_run) : dry_run_(dry_run) {}
@@ -68,6 +81,14 @@ class Repairer {
     result_.repaired.push_back(*wrong + "; made anew from the shards");
     return {};
   }
+  // Of what has no parity.
+  void look(const fs::path& path, const Digest& expected) {
+    if (matches(path, expected)) {
+      ++result_.sound;
+    } else {
+      lose(printable(path.native()) + ": missing or damaged (SHA-256), and has no parity");
+    }
+  }
   void lose(const std::string& what) { result_.lost.push_back(what); }
   ArchiveRepair take() { return std::move(result_); }
 
@@ -89,19 +110,6 @@ class Repairer {
   ArchiveRepair result_;
 };
 
-bool matches(const fs::path& path, const Digest& expected) {
-  auto file = File::open_read(path);
-  if (!file.ok()) return false;
-  Sha256 hash;
-  Bytes buffer(1u << 20);
-  for (;;) {
-    const auto n = file->read(buffer);
-    if (!n.ok()) return false;
-    if (*n == 0) return hash.finish() == expected;
-    hash.update(ByteView(buffer).first(*n));
-  }
-}
-
 bool is_shard(const std::string& name) { return name.starts_with("shard-") && name.ends_with(".h5"); }
 
 Status repair_set(const fs::path& path, Repairer& repairer) {
@@ -118,7 +126,10 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
     for (const ManifestNames& row : manifest->names) LLMC_TRY(repairer.names(path, *manifest, row));
     return {};
   };
-  if (manifest.ok() && manifest->parity <= 0 && !fs::exists(parity_path(path / manifest->shards[0].file), error)) return repair_names();
+  if (manifest.ok() && manifest->parity <= 0 && !fs::exists(parity_path(path / manifest->shards[0].file), error)) {
+    for (const ManifestShard& row : manifest->shards) repairer.look(path / row.file, row.sha256);
+    return repair_names();
+  }
   std::vector<fs::path> shards;
   if (manifest.ok()) {
     for (const ManifestShard& row : manifest->shards) shards.push_back(path / row.file);
@@ -166,7 +177,7 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
     const auto manifest = Manifest::load(path / manifest_name);
     any |= manifest.ok() && !manifest->names.empty();
     for (const auto& item : fs::directory_iterator(path, error)) {
-      any |= item.path().extension() == ".parity" || is_names_name(item.path().filename());
+      any |= item.path().extension() == ".parity";
     }
     if (error) return errno_status(error.value(), path);
   }

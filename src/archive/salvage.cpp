@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "archive/crc_table.h"
@@ -23,12 +26,16 @@ constexpr std::string_view zstd_magic = "\x28\xb5\x2f\xfd";
 constexpr std::string_view adaptation_magic = "\x8cLCA";
 constexpr size_t adaptation_length_at = 12, adaptation_head_bytes = 52, most_adaptations = 16;
 constexpr size_t crc_at = 28;
+constexpr size_t most_alike = 64;  // shards of one seed without user blocks
 
 struct FoundBlock {
   uint32_t file;
   uint64_t offset;
   UserBlock block;
 };
+
+// Frames of one file with one seed and rising numbers, as a shard has them.
+using FoundRun = std::vector<FoundFrame>;
 
 Result<Bytes> unpack_candidate(ByteView stored) {
   const Status no(Code::corrupt, "no index");
@@ -123,34 +130,84 @@ class Search {
     return {};
   }
 
-  // By seed; more bytes first, so that an archive inside an archive does not take the outer one's place.
+  // By seed; more bytes first, so that an archive inside an archive does not take the outer one's place. Several shards may have one
+  // seed: those of one number in two parts of a set that begin with the same chunk, or of two versions of an archive.
   void group() {
-    std::map<uint32_t, std::pair<uint64_t, std::vector<FoundFrame>>> seeds;
+    std::map<uint32_t, std::vector<FoundRun>> seeds;
     for (const FoundFrame& f : frames_) {
-      auto& [bytes, list] = seeds[f.seed];
-      bytes += f.bytes;
-      list.push_back(f);
+      std::vector<FoundRun>& runs = seeds[f.seed];
+      if (runs.empty() || runs.back().back().file != f.file || runs.back().back().chunk >= f.chunk) runs.emplace_back();
+      runs.back().push_back(f);
     }
-    for (const auto& [seed, value] : seeds) {
-      FoundShard shard;
-      shard.seed = seed;
-      for (const FoundFrame& f : value.second) {
-        if (f.codec != Codec::dictionary) {
-          shard.frames.emplace(f.chunk, f);
-        } else if (!shard.dictionary) {
-          shard.dictionary = f;
-        }
-      }
-      if (shard.frames.empty()) {
-        if (shard.dictionary) out_.strays.push_back(*shard.dictionary);
-        continue;
-      }
+    for (auto& [seed, runs] : seeds) {
+      // By shard: what lies in its file; `loose`: where no block says.
+      std::vector<const FoundBlock*> blocks;
+      std::vector<size_t> shards;  // of each block, in `own`
+      std::vector<std::vector<FoundRun>> own;
+      std::vector<FoundRun> loose;
+      std::map<std::pair<Digest, Digest>, size_t> known;  // by plan and index: a copy is the same shard
       for (const FoundBlock& b : blocks_) {
-        if (b.block.seed == seed && b.block.chunks > 0 && shard.frames.rbegin()->first < b.block.chunks) shard.block = b.block;
+        if (b.block.seed != seed || b.block.chunks == 0) continue;
+        blocks.push_back(&b);
+        shards.push_back(known.try_emplace({b.block.plan, b.block.index}, known.size()).first->second);
       }
-      groups_.emplace_back(value.first, std::move(shard));
+      own.resize(known.size());
+      for (FoundRun& run : runs) {
+        const auto holds = [&](const FoundBlock* b) {
+          return b->file == run[0].file && b->offset <= run[0].offset && run[0].offset - b->offset < b->block.file_bytes;
+        };
+        const auto at = std::find_if(blocks.begin(), blocks.end(), holds);
+        (at == blocks.end() ? loose : own[shards[static_cast<size_t>(at - blocks.begin())]]).push_back(std::move(run));
+      }
+      for (size_t i = 0; i < own.size(); ++i) {
+        const auto block = static_cast<size_t>(std::find(shards.begin(), shards.end(), i) - shards.begin());
+        add_group(seed, blocks[block]->block, &own[i], &loose);
+        std::move(own[i].begin(), own[i].end(), std::back_inserter(loose));
+      }
+      for (size_t i = 0; i < most_alike && !loose.empty(); ++i) add_group(seed, std::nullopt, &loose, nullptr);
+      for (const FoundRun& run : loose) out_.strays.insert(out_.strays.end(), run.begin(), run.end());
     }
     std::stable_sort(groups_.begin(), groups_.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  }
+
+  // Takes away the runs that fit together.
+  void add_group(uint32_t seed, const std::optional<UserBlock>& block, std::vector<FoundRun>* own, std::vector<FoundRun>* loose) {
+    FoundShard shard;
+    shard.seed = seed;
+    shard.block = block;
+    uint64_t bytes = 0;
+    for (std::vector<FoundRun>* runs : {own, loose}) {
+      if (runs) std::erase_if(*runs, [&](const FoundRun& run) { return add_run(run, &shard, &bytes); });
+    }
+    if (!shard.frames.empty()) {
+      groups_.emplace_back(bytes, std::move(shard));
+    } else if (shard.dictionary) {
+      out_.strays.push_back(*shard.dictionary);
+    }
+  }
+
+  // False where it contradicts what is there; a copy of that is passed over.
+  static bool add_run(const FoundRun& run, FoundShard* shard, uint64_t* bytes) {
+    const auto of = [&](const FoundFrame& f) -> const FoundFrame* {
+      if (f.codec == Codec::dictionary) return shard->dictionary ? &*shard->dictionary : nullptr;
+      const auto at = shard->frames.find(f.chunk);
+      return at == shard->frames.end() ? nullptr : &at->second;
+    };
+    for (const FoundFrame& f : run) {
+      if (shard->block && f.codec != Codec::dictionary && f.chunk >= shard->block->chunks) return false;
+      const FoundFrame* const known = of(f);
+      if (known && (known->text_crc != f.text_crc || known->tokens != f.tokens || known->codec != f.codec || known->bytes != f.bytes)) return false;
+    }
+    for (const FoundFrame& f : run) {
+      if (of(f)) continue;
+      *bytes += f.bytes;
+      if (f.codec == Codec::dictionary) {
+        shard->dictionary = f;
+      } else {
+        shard->frames.emplace(f.chunk, f);
+      }
+    }
+    return true;
   }
 
   // Where the block says, or wherever zstd's magic stands outside of the frames.
@@ -274,7 +331,8 @@ class Search {
         ByteWriter seed;
         seed.u32(s.seed);
         name += "-" + to_hex(seed.view());
-        labels.insert(name);
+        const std::string alike = name;
+        for (int n = 2; !labels.insert(name).second; ++n) name = alike + "-" + std::to_string(n);
       }
       s.label = name;
       if (s.index && out_.parameters.empty()) {

@@ -38,6 +38,10 @@ Status SetWriter::prepare_append(const SetOptions& options) {
   const bool committed = saved.ok() && saved->digest() == last.plan;
   if (last.first_shard == append_->first_shard && last.plan == plan_->digest() && base.parts.size() > 1) {
     finished_ = true;
+    if (saved.ok() && !committed) {  // of an append that has begun since; its work is not ours to remove
+      lock_.release();
+      return {};
+    }
     LLMC_TRY(remove_unused_names(paths_.out, base));
     return remove_work();
   }
@@ -73,11 +77,17 @@ Status SetWriter::prepare_append(const SetOptions& options) {
   return begin(options);
 }
 
-// Nothing of it is in the set: its shards go, and they alone.
+// Nothing of it is in the set: its shards go, and they alone. First the parity of the manifest is made anew: were it that of the
+// manifest which was to be, repair would bring that one, and with it shards that are gone.
 Status SetWriter::give_up_append(const Plan& saved) {
+  if (parity_ > 0) {
+    ParityFileFacts facts;
+    LLMC_TRY(place_parity(paths_.manifest, paths_.manifest, &facts));
+  }
   for (uint32_t s = 0; s < saved.shards().size(); ++s) {
     const fs::path path = shard_path(s);
     const auto block = ShardFile::read_block(path);
+    if (block.status().code() == Code::missing) LLMC_TRY(remove_file(parity_path(path)));  // placed before its shard
     if (!block.ok() || block->plan != saved.digest() || block->shard != s) continue;
     LLMC_TRY(remove_file(parity_path(path)));
     LLMC_TRY(remove_file(path));

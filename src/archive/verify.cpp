@@ -149,7 +149,7 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
   if (const auto adaptation = shard->read_adaptation(); !adaptation.ok()) {
     if (adaptation.status().code() != Code::corrupt) return adaptation.status();
     ++damaged;
-    found(strip(adaptation.status()) + "; without a sound copy of it the model cannot decode").shard = block->shard;
+    found(strip(adaptation.status()) + "; without a sound copy of it the model cannot decode").shard = shown;
   }
   for (uint32_t c = 0; c < shard->block().chunks; ++c) {
     if (asked(stop)) {

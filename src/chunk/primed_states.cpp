@@ -106,27 +106,28 @@ Result<std::shared_ptr<const Primed>> PrimedStates::get(const LockstepJob& job, 
 
 // Fills a state that others may wait for.
 void PrimedStates::learn(const LockstepJob& job, const MixTree& leaves, ByteView frame, uint32_t seed, State& state, ChunkFeed& feed) {
-  auto primed = std::make_shared<Primed>(leaves);
-  Frame header;
-  size_t size = 0;
+  std::shared_ptr<Primed> primed;
   Status status(Code::corrupt, "these bytes are no dictionary");
-  if (peek_frame(frame, &header, &size) && header.codec == Codec::dictionary) {
-    LockstepJob inner = job;
-    inner.streams = 1;
-    inner.learner = &primed->model;
-    ChunkItem item;
-    item.chunk = frame_dictionary;
-    item.seed = seed;
-    item.size = header.text_size;
-    item.bytes.assign(frame.begin(), frame.end());
-    Relay relay(*this, state, std::move(item), feed);
-    try {
+  try {
+    Frame header;
+    size_t size = 0;
+    if (peek_frame(frame, &header, &size) && header.codec == Codec::dictionary) {
+      primed = std::make_shared<Primed>(leaves);
+      LockstepJob inner = job;
+      inner.streams = 1;
+      inner.learner = &primed->model;
+      ChunkItem item;
+      item.chunk = frame_dictionary;
+      item.seed = seed;
+      item.size = header.text_size;
+      item.bytes.assign(frame.begin(), frame.end());
+      Relay relay(*this, state, std::move(item), feed);
       status = decode_in_lockstep(inner, relay);
-    } catch (const std::bad_alloc&) {  // those who wait must hear of it
-      status = Status(Code::failure, "out of memory while learning a dictionary");
+      if (status.ok()) status = relay.outcome().status();
+      if (status.ok()) primed->text = std::move(*relay.outcome());
     }
-    if (status.ok()) status = relay.outcome().status();
-    if (status.ok()) primed->text = std::move(*relay.outcome());
+  } catch (const std::bad_alloc&) {  // those who wait must hear of it
+    status = Status(Code::failure, "out of memory while learning a dictionary");
   }
   const std::lock_guard lock(mutex_);
   state.status = status;

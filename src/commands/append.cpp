@@ -156,13 +156,11 @@ Status append(Context& context, AppendOptions& o, bool* started) {
   const ShardRange shards{0, static_cast<uint32_t>(plan.shards().size())};
   CompressJob job(plan, shards, setup.parameters, o.verify, *writer, names);
   const bool finished = writer->finished();
-  if (!finished) {
-    const Status status = code_text(context, "append", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
-    if (!status.ok()) {
-      const Status kept = writer->discard_if_empty();
-      if (!kept.ok()) log::warn("{}", kept.message());
-      return status;
-    }
+  const Status status = code_text(context, "append", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
+  if (!status.ok()) {
+    const Status kept = writer->discard_if_empty();
+    if (!kept.ok()) log::warn("{}", kept.message());
+    return status;
   }
   LLMC_ASSIGN(const SetSummary summary, writer->finish());
   fs::remove(o.scan.stdin_copy, ignored);

@@ -305,6 +305,7 @@ Status run_bench(Context& context, const Words& words) {
   if (!shape.empty() && !set.get<std::string>("model").empty()) {
     return {Code::usage, "--shape stands in place of --model"};
   }
+  if (shape.empty() && set.given("activations")) return {Code::usage, "--activations goes with --shape: a model has its own"};
   if (!shape.empty() && !text.empty()) return {Code::usage, "the drawn weights of --shape read no --text"};
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, shape.empty() ? open_model(set.get<std::string>("model"))
                                                                       : draw_model(shape, set.get<int>("activations")));

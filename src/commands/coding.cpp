@@ -46,6 +46,10 @@ Status code_text(Context& context, const std::string& verb, const ComputeOptions
       }
     }
   }
+  if (writer.finished()) {
+    note_finished(options, setup, size);
+    return {};
+  }
   *started = true;
   if (context.size() <= 2) job.set_alone();
   const auto tables = [&](RunTables* out) {

@@ -12,7 +12,8 @@
 
 namespace llmc {
 
-// All of these shards that is not in the spool yet, on all ranks. *started: the workers have been told of the job.
+// All of these shards that is not in the spool yet, on all ranks. *started: the workers have been told of the job. Of a
+// set that is finished only the status file and the report are written.
 Status code_text(Context& context, const std::string& verb, const ComputeOptions& options, const std::string& output, const JobSetup& setup,
                  std::shared_ptr<const Model> model, CompressJob& job, ShardRange shards, SetWriter& writer,
                  std::vector<std::string>* names, bool* started);

@@ -184,13 +184,11 @@ Status compress(Context& context, CompressOptions& o, bool* started) {
 
   std::vector<std::string> names;
   CompressJob job(plan, shards, o.archive.parameters, o.verify, *writer, names);
-  if (!writer->finished()) {
-    const Status status = code_text(context, "compress", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
-    if (!status.ok()) {
-      const Status kept = writer->discard_if_empty();
-      if (!kept.ok()) log::warn("{}", kept.message());
-      return status;
-    }
+  const Status status = code_text(context, "compress", o.compute, o.output, setup, model, job, shards, *writer, &names, started);
+  if (!status.ok()) {
+    const Status kept = writer->discard_if_empty();
+    if (!kept.ok()) log::warn("{}", kept.message());
+    return status;
   }
   if (!o.shards.all() && !writer->finished()) return finish_part(o, shards, *writer);
   LLMC_ASSIGN(const SetSummary summary, writer->finish());

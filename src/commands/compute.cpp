@@ -178,6 +178,11 @@ uint32_t next_session() {
   return session++;
 }
 
+RunFacts facts_of(const ComputeOptions& options, const JobSetup& setup, const JobSize& size) {
+  return {size.verb, size.output, options.status_file, options.report, size.tasks, size.bytes, size.tasks_before, size.bytes_before,
+          size.decoding, setup.needs_model() ? setup.model_name + ", sha256 " + to_hex(setup.model) : std::string()};
+}
+
 void tell(RunRecord& record, const CoordinatorReport& report, const Status& status, const std::function<void(RunTables*)>& fill) {
   if (!record.wanted()) return;
   RunTables tables;
@@ -313,9 +318,7 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   coordinator.worker_timeout = 2 * coordinator.lease_timeout;
   coordinator.progress = &progress;
   coordinator.session = next_session();
-  RunRecord record({size.verb, size.output, options.status_file, options.report, size.tasks, size.bytes, size.tasks_before,
-                    size.bytes_before, size.decoding,
-                    setup.needs_model() ? setup.model_name + ", sha256 " + to_hex(setup.model) : std::string()});
+  RunRecord record(facts_of(options, setup, size));
   RunRecord::Timed timed(record, job);
   if (record.wanted()) coordinator.watch = [&](const CoordinatorReport& now) { record.watch(now); };
   Job& work = record.wanted() ? static_cast<Job&>(timed) : job;
@@ -353,6 +356,11 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   tell(record, report, status, tables);
   end_if_hanging(status, report.clean, options.before_abort);
   return status;
+}
+
+void note_finished(const ComputeOptions& options, const JobSetup& setup, const JobSize& size) {
+  RunRecord record(facts_of(options, setup, size));
+  tell(record, {}, {}, {});
 }
 
 Status run_worker(Context& context, const ComputeOptions& options) {

@@ -12,7 +12,7 @@ namespace po = boost::program_options;
 Status run_repair(Context& context, const Words& words) {
   if (!context.coordinator()) return {};
   OptionSet set("repair", "llmc-batch repair ARCHIVE [options]",
-                "Makes damaged files of an archive whole again, byte for byte; it must have been made with --parity.");
+                "Makes damaged files of an archive whole again, byte for byte: with its parity (--parity); indexes of names from the shards.");
   set.positional("archive", 1);
   set.group("Repair").add_options()("dry-run,n", po::bool_switch(), "say what would be done, and change nothing");
   bool done = false;

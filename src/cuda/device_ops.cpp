@@ -151,7 +151,6 @@ size_t DeviceOps::stride(Place place) const {
   return place == Place::logits ? width : round_up<size_t>(width, 32);
 }
 
-// depth: that of the paths among the answers, 0 where there are none.
 Status DeviceOps::wait() {
   if (!failed_.ok()) return failed_;
   if (collective_) LLMC_TRY(collective_->wait());
@@ -165,6 +164,7 @@ void DeviceOps::fail(const char* what) {
   if (collective_) collective_->failure(failed_);
 }
 
+// depth: that of the paths among the answers, 0 where there are none.
 DeviceOps::Layout DeviceOps::layout(int rows, int items, int asking, int depth) {
   Layout out{};
   size_t at = 0;

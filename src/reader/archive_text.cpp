@@ -81,7 +81,7 @@ class ArchiveText::Feed final : public ChunkFeed {
     --left_;
     if (!outcome.ok() && status_.ok()) {
       status_ = outcome.status().with(printable(file_.file().path().native()) + ": shard " +
-                                      std::to_string(file_.block().shard));
+                                      std::to_string(archive_.reader_.shards()[span_.shard].number));
     }
   }
 

@@ -268,6 +268,86 @@ TEST(Append, GivenUpItLeavesNothing) {
   EXPECT_TRUE(contents(dir / "set") == contents(dir / "expected"));
 }
 
+// The one before, told once more that it is done, leaves the work of the one that has begun since.
+TEST(Append, AFinishedOneDoesNotTouchTheWorkOfTheNext) {
+  TempDir dir;
+  const Corpus first = mixed_corpus(), second = more("m", 50), third = more("n", 90);
+  LLMC_ASSERT_OK(compress(dir / "set", first));
+  SetOptions repeated;
+  repeated.mode = SetMode::resume;
+  repeated.append = end_of(dir / "set");
+  LLMC_ASSERT_OK(append(dir / "set", second));
+  {
+    auto writer = open_append(dir / "set", third);
+    LLMC_ASSERT_OK(put_all(**writer, third));
+    (*writer)->abandon();
+  }
+  const auto before = contents(dir / "set");
+  {
+    auto again = SetWriter::open(dir / "set", second.plan(), repeated);
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    EXPECT_TRUE((*again)->finished());
+  }
+  EXPECT_TRUE(contents(dir / "set") == before);
+  LLMC_ASSERT_OK(append(dir / "set", third));
+  expect_sound(dir / "set");
+}
+
+// Killed with the manifest's parity in its place already, and given up: repair must not bring the manifest that never was.
+TEST(Append, GivenUpItsParityGoesToo) {
+  TempDir dir;
+  const Corpus first = mixed_corpus(), second = more("m", 50);
+  SetOptions o;
+  o.parity = 0.2;
+  {
+    auto writer = SetWriter::open(dir / "set", first.plan(), o);
+    LLMC_ASSERT_OK(put_all(**writer, first));
+    ASSERT_TRUE((*writer)->finish().ok());
+  }
+  const auto sound = contents(dir / "set");
+  LLMC_ASSERT_OK(append(dir / "set", second));
+  const Bytes parity = *read_file(dir / "set/manifest.json.parity");
+  for (const auto& [name, bytes] : contents(dir / "set")) fs::remove(dir / "set" / name);
+  for (const auto& [name, bytes] : sound) overwrite(dir / "set" / name, bytes);
+  {
+    auto writer = open_append(dir / "set", second);
+    LLMC_ASSERT_OK(put_all(**writer, second));
+    (*writer)->abandon();
+  }
+  overwrite(dir / "set/manifest.json.parity", parity);
+  const uint32_t last = Manifest::load(dir / "set/manifest.json")->shards.size() + 1;
+  fs::remove(dir / "set" / shard_name(last));  // its parity was placed, the shard itself not yet
+  {
+    auto writer = open_append(dir / "set", more("n", 90), SetMode::replace);
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    LLMC_ASSERT_OK((*writer)->discard_if_empty());
+  }
+  EXPECT_TRUE(contents(dir / "set") == sound);
+  expect_sound(dir / "set");
+}
+
+// Nothing can be done for its shards, and repair must not say that all is well because the indexes of names are.
+TEST(Append, WithoutParityRepairTellsOfDamagedShards) {
+  TempDir dir;
+  LLMC_ASSERT_OK(compress(dir / "set", mixed_corpus()));
+  LLMC_ASSERT_OK(append(dir / "set", more("m", 50)));
+  const auto whole = repair_archive(dir / "set", false);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  EXPECT_TRUE(whole->lost.empty());
+  Bytes bytes = *read_file(dir / "set" / shard_name(1));
+  bytes[bytes.size() / 2] ^= 1;
+  overwrite(dir / "set" / shard_name(1), bytes);
+  const auto report = repair_archive(dir / "set", false);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  ASSERT_EQ(report->lost.size(), 1u);
+  EXPECT_NE(report->lost[0].find(shard_name(1)), std::string::npos) << report->lost[0];
+  // Nor where the manifest itself is what is damaged: then it has no parity, and nothing to make indexes from.
+  Bytes manifest = *read_file(dir / "set/manifest.json");
+  manifest[100] ^= 1;
+  overwrite(dir / "set/manifest.json", manifest);
+  EXPECT_EQ(repair_archive(dir / "set", false).status().code(), Code::failure);
+}
+
 TEST(Append, WhatIsNotTheSetsIsNotReplaced) {
   TempDir dir;
   const Corpus first = mixed_corpus(), second = more("m", 50);

@@ -2,7 +2,9 @@
 #include "archive/salvage.h"
 
 #include <cstdio>
+#include <set>
 
+#include "archive/format.h"
 #include "fixture.h"
 
 namespace llmc::test {
@@ -91,6 +93,53 @@ TEST_F(SalvageFrames, TheIndexIsFoundWithoutTheUserBlock) {
   const Salvaged less = search(bad);
   expect_text(less, block_.chunks - 3);
   EXPECT_TRUE(less.shards[0].index);
+}
+
+// Shards of two parts of a set that begin with the same chunk have one seed; so have a shard and a copy of it, which adds nothing.
+TEST(SalvageParts, ThatShareASeedStayApart) {
+  TempDir dir;
+  const std::string same = random_text(7, 512);
+  std::vector<Corpus> parts(4);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    parts[p].options = options(4000, 512);
+    parts[p].add_file(std::string(1, static_cast<char>('a' + p)), p < 2 ? same + random_text(100 + p, 1200 + 900 * p) : same);
+    SetOptions how;
+    if (p > 0) {
+      const auto manifest = Manifest::load(dir / "set/manifest.json");
+      how.append = AppendTo{static_cast<uint32_t>(manifest->shards.size()), manifest->content};
+    }
+    auto writer = SetWriter::open(dir / "set", parts[p].plan(), how);
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    LLMC_ASSERT_OK(put_all(**writer, parts[p]));
+    ASSERT_TRUE((*writer)->finish().ok());
+  }
+  fs::copy_file(dir / "set" / shard_name(1), dir / "set/copy-of-1");
+  const auto expect_parts = [&](const Salvaged& found, size_t count) {
+    ASSERT_EQ(found.shards.size(), count);
+    std::set<std::string> labels;
+    for (const FoundShard& shard : found.shards) {
+      labels.insert(shard.label);
+      ASSERT_TRUE(shard.index) << shard.label;
+      const Corpus& part = parts[shard.index->entries.at(0).entry.name[0] - 'a'];
+      std::string text;
+      for (const auto& [chunk, f] : shard.frames) text += as_text(ByteView(*read_found(found, f)).subspan(frame_header_bytes));
+      EXPECT_TRUE(text == part.text) << shard.label;
+    }
+    EXPECT_EQ(labels.size(), count);
+  };
+  const auto found = search_frames(dir / "set");
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  expect_parts(*found, 4);
+  // Without user blocks what differs stays apart too; of what is the same bytes, one is enough.
+  for (const auto& item : fs::directory_iterator(dir / "set")) {
+    if (item.is_directory() || item.path().extension() == ".json") continue;
+    Bytes bytes = *read_file(item.path());
+    std::fill_n(bytes.begin(), std::min<size_t>(512, bytes.size()), uint8_t{0});
+    overwrite(item.path(), bytes);
+  }
+  const auto bare = search_frames(dir / "set");
+  ASSERT_TRUE(bare.ok()) << bare.status().message();
+  expect_parts(*bare, 2);
 }
 
 TEST_F(SalvageFrames, MovedAndCutFiles) {

@@ -116,6 +116,20 @@ TEST_F(Append, NamesThatAreThereAreRefusedOrSkipped) {
   EXPECT_EXIT_CODE(llmc("verify " + (dir / "set")), 0);
 }
 
+// An index of names that is whole, but of another set: names that it lacks are not let in twice.
+TEST_F(Append, AnIndexOfAnotherSetLetsNothingInTwice) {
+  for (const std::string name : {"set", "other"}) {
+    if (name == "other") shell("cd " + dir.path().string() + " && mv in in2 && mv new new2");
+    ASSERT_EXIT_CODE(compress(dir / (name == "set" ? "in" : "in2"), name, "--codec zstd"), 0);
+    ASSERT_EXIT_CODE(append(dir / (name == "set" ? "new" : "new2"), name, "-q"), 0);
+  }
+  shell("cd " + dir.path().string() + " && mv new2 new && cp other/names-*.index set/");
+  ASSERT_EQ(shell("cd " + dir.path().string() + "/set && ls names-*.index | wc -l").out, "1\n");
+  const Outcome twice = append(dir / "new", "set");
+  EXPECT_EXIT_CODE(twice, 1);
+  EXPECT_NE(twice.err.find("holds this name already"), std::string::npos) << twice.err;
+}
+
 TEST_F(Append, WhatCannotStandTogetherIsRefused) {
   ASSERT_EXIT_CODE(compress(dir / "in", "set", "--codec zstd"), 0);
   const auto refused = [&](const std::string& name, const std::string& why) {

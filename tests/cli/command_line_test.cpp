@@ -171,6 +171,7 @@ TEST(CommandLine, BenchOfAShape) {
   EXPECT_EXIT_CODE(unknown, 2);
   EXPECT_NE(unknown.err.find("llama-8b"), std::string::npos) << unknown.err;
   EXPECT_EXIT_CODE(llmc("bench --shape llama-8b --model x"), 2);
+  EXPECT_EXIT_CODE(llmc("bench --activations 8 --seconds 0.02"), 2);
   spill(dir / "config.json", R"({"architectures": ["MixtralForCausalLM"], "vocab_size": 700})");
   const Outcome refused = llmc("bench --shape " + (dir / "config.json"));
   EXPECT_NE(refused.code, 0);

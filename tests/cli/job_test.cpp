@@ -148,6 +148,13 @@ TEST_F(Jobs, ARunReportsOnItself) {
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "failed");
   EXPECT_NE(slurp(dir / "report.html").find("injected"), std::string::npos);
   EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "y") + " --report r.txt"), 2);
+  // Where an earlier run has done it all, this too is said: batch scripts go by it.
+  ASSERT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "set") + " --chunk 2K --shard 8K --verify all --resume" + words), 0);
+  const json finished = json::parse(slurp(dir / "status.json"));
+  EXPECT_EQ(finished["state"], "done");
+  EXPECT_EQ(finished["verb"], "compress");
+  EXPECT_EQ(finished["chunks_done"], status["chunks_total"]);
+  EXPECT_EQ(json::parse(slurp(dir / "report.json"))["outcome"], "done");
 }
 
 }  // namespace
