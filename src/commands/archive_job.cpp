@@ -16,9 +16,12 @@ Result<Decoding> prepare_decoding(const ComputeOptions& options, ArchiveReader& 
 
 Status run_decoding(Context& context, const ComputeOptions& options, const std::string& verb, const Decoding& decoding,
                     ArchiveReader& archive, const Selected& selected, TextSink& sink, bool* started) {
-  if (selected.chunks.empty()) return {};
-  DecodeJob job(archive, selected.chunks, sink);
   const JobSize size{verb, selected.chunk_count, selected.chunk_bytes, 0, 0, true, archive.path().string()};
+  if (selected.chunks.empty()) {
+    note_finished(options, decoding.setup, size);
+    return {};
+  }
+  DecodeJob job(archive, selected.chunks, sink);
   *started = true;
   return run_job(context, options, decoding.setup, decoding.model, size, job);
 }

@@ -155,6 +155,9 @@ TEST_F(Jobs, ARunReportsOnItself) {
   EXPECT_EQ(finished["verb"], "compress");
   EXPECT_EQ(finished["chunks_done"], status["chunks_total"]);
   EXPECT_EQ(json::parse(slurp(dir / "report.json"))["outcome"], "done");
+  ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --resume" + words), 0);
+  EXPECT_EQ(json::parse(slurp(dir / "status.json"))["verb"], "extract");
+  EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "done");
 }
 
 }  // namespace
