@@ -12,10 +12,15 @@ namespace {
 
 constexpr uint8_t index_magic[8] = {0x89, 'L', 'L', 'C', 'N', 'A', 'M', '\n'};
 constexpr size_t header_bytes = 16, trailer_bytes = 48;
-constexpr size_t block_plain_bytes = 16384;  // a block ends with the name that reaches it
 constexpr size_t max_block_plain = 32768, max_block_bytes = 34000;
-constexpr uint32_t max_levels = 8;
 constexpr size_t crc_bytes = 4;
+
+// No set has names that need more levels: a name takes five varints at most beside its own bytes, so at least four rows make a
+// block, but for the last of a level; and four times as many names make one level more.
+constexpr uint32_t max_levels = 20;
+constexpr size_t max_row_bytes = max_name_bytes + 5 * 10;
+static_assert(3 * max_row_bytes < name_block_bytes && name_block_bytes + max_row_bytes < max_block_plain);
+static_assert(uint64_t{max_shards} * max_shard_pieces <= uint64_t{1} << (2 * max_levels));
 
 Bytes shrink(ByteView plain) {
   const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
@@ -57,8 +62,9 @@ Result<const NamedPlace*> NameStream::seek(std::string_view name) {
   return here_;
 }
 
-Result<NameIndexWriter> NameIndexWriter::create(const std::filesystem::path& path, uint32_t first_shard, uint32_t shards) {
+Result<NameIndexWriter> NameIndexWriter::create(const std::filesystem::path& path, uint32_t first_shard, uint32_t shards, size_t block_bytes) {
   NameIndexWriter writer;
+  writer.block_bytes_ = block_bytes;
   LLMC_ASSIGN(writer.file_, File::create(path));
   writer.first_shard_ = first_shard;
   writer.shards_ = shards;
@@ -91,7 +97,7 @@ Status NameIndexWriter::close_block(std::vector<Block>* level) {
 }
 
 Status NameIndexWriter::add(const NamedPlace& place) {
-  if ((names_ > 0 && place.name <= newest_) || place.name.empty() || place.shard < first_shard_ || place.shard - first_shard_ >= shards_) {
+  if ((names_ > 0 && place.name <= newest_) || place.name.empty() || place.name.size() > max_name_bytes || place.shard < first_shard_ || place.shard - first_shard_ >= shards_) {
     return {Code::corrupt, printable(place.name) + ": names of a set must rise and lie in its shards"};
   }
   if (plain_.size() == 0) first_ = place.name;
@@ -100,7 +106,7 @@ Status NameIndexWriter::add(const NamedPlace& place) {
   plain_.varint(place.entry);
   last_ = newest_ = place.name;
   ++names_;
-  return plain_.size() >= block_plain_bytes ? close_block(&leaves_) : Status();
+  return plain_.size() >= block_bytes_ ? close_block(&leaves_) : Status();
 }
 
 Result<NameIndexFacts> NameIndexWriter::finish() {
@@ -122,7 +128,7 @@ Result<NameIndexFacts> NameIndexWriter::finish() {
       plain_.varint(block.plain);
       last_ = block.first;
       offset += block.bytes;
-      if (plain_.size() >= block_plain_bytes) LLMC_TRY(close_block(&above));
+      if (plain_.size() >= block_bytes_) LLMC_TRY(close_block(&above));
     }
     if (plain_.size() > 0) LLMC_TRY(close_block(&above));
     level = std::move(above);

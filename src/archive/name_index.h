@@ -47,11 +47,16 @@ struct NameIndexFacts {
   Digest sha256{};
 };
 
-// Writes names that rise; the same names give the same bytes. Memory: a block, and some 100 bytes for each block made.
+// A block ends with the name that reaches it.
+inline constexpr size_t name_block_bytes = 16384;
+
+// Writes names that rise; the same names give the same bytes. Memory: a block, and of each block made its first name and
+// some 60 bytes.
 class NameIndexWriter {
  public:
-  // Of these shards of a set.
-  static Result<NameIndexWriter> create(const std::filesystem::path& path, uint32_t first_shard, uint32_t shards);
+  // Of these shards of a set. Tests make deep trees of few names by small blocks, which must hold two names at least.
+  static Result<NameIndexWriter> create(const std::filesystem::path& path, uint32_t first_shard, uint32_t shards,
+                                        size_t block_bytes = name_block_bytes);
   // Code::corrupt where the name does not rise, or the place is not in these shards.
   Status add(const NamedPlace& place);
   // The file is on the device when this returns.
@@ -69,6 +74,7 @@ class NameIndexWriter {
   File file_;
   Sha256 hash_;
   uint32_t first_shard_ = 0, shards_ = 0;
+  size_t block_bytes_ = name_block_bytes;
   uint64_t at_ = 0, names_ = 0;
   ByteWriter plain_;
   std::string first_, last_;  // names of the open block

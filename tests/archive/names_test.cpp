@@ -113,9 +113,42 @@ TEST(NameIndex, ALookUpReadsFewBlocks) {
   EXPECT_LT(index->bytes(), all.size() * 12);
 }
 
+// As deep as millions of the longest names would make it: whatever is written is read.
+TEST(NameIndex, ADeepTreeIsRead) {
+  TempDir dir;
+  for (const uint32_t levels : {8u, 9u, 13u}) {
+    std::vector<NamedPlace> all;
+    for (uint32_t i = 0; i < 1u << levels; ++i) {
+      char digits[5];
+      std::snprintf(digits, sizeof digits, "%04x", i);
+      all.push_back({digits + std::string(20, 'x'), 7, i});
+    }
+    auto writer = NameIndexWriter::create(dir / "a", 7, 100, 45);  // two of these names make a block
+    for (const NamedPlace& place : all) ASSERT_TRUE(writer->add(place).ok());
+    ASSERT_TRUE(writer->finish().ok());
+    auto index = NameIndex::open(dir / "a", 7, 100);
+    ASSERT_TRUE(index.ok()) << levels << ": " << index.status().message();
+    EXPECT_TRUE(*index->find(all.back().name));
+    EXPECT_EQ(index->blocks_read(), levels);
+    for (size_t i = 0; i < all.size(); i += 101) {
+      const auto found = index->find(all[i].name);
+      ASSERT_TRUE(found.ok() && *found) << all[i].name;
+      EXPECT_EQ((*found)->entry, all[i].entry);
+    }
+    NameIndexStream stream(*index);
+    for (const NamedPlace& place : all) {
+      const auto next = stream.next();
+      ASSERT_TRUE(next.ok() && *next);
+      ASSERT_EQ((*next)->name, place.name);
+    }
+    EXPECT_EQ(*stream.next(), nullptr);
+  }
+}
+
 TEST(NameIndex, NamesMustRiseAndLieInTheShards) {
   TempDir dir;
   auto writer = NameIndexWriter::create(dir / "a", 3, 2);
+  EXPECT_EQ(writer->add({std::string(4096, 'a'), 3, 0}).code(), Code::corrupt);  // longer than readers take
   EXPECT_TRUE(writer->add({"b", 3, 0}).ok());
   EXPECT_EQ(writer->add({"b", 3, 1}).code(), Code::corrupt);
   EXPECT_EQ(writer->add({"a", 3, 1}).code(), Code::corrupt);
