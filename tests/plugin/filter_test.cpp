@@ -9,7 +9,8 @@ namespace {
 const std::string kPlugin = LLMC_BINARY_DIR "/plugin";
 
 std::string product() { return quoted(LLMC_BINARY_DIR "/llmc-batch"); }
-std::string with_plugin() { return "HDF5_PLUGIN_PATH=" + quoted(kPlugin) + " "; }
+// LLMC_PRELOAD: what programs without AddressSanitizer need to load a plugin with it.
+std::string with_plugin() { return "HDF5_PLUGIN_PATH=" + quoted(kPlugin) + " " LLMC_PRELOAD; }
 
 // A text, and the archive of it: two whole chunks and a part of one, with the codec given.
 struct Sample {
