@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -21,10 +22,24 @@ constexpr double longest_step = 1;
 // Tokens below a millionth of the likeliest one's weight count for nothing in the mean of logits.
 constexpr uint32_t least_weight = 1u << 10;
 
-// What one pass over a part has seen.
+// What one pass has seen, of a part or of all.
 struct Seen {
   std::vector<double> expected, found;  // of each id
   double slope = 0, curvature = 0;      // of the likelihood, by the factor
+
+  void clear(size_t ids) {
+    expected.assign(ids, 0);
+    found.assign(ids, 0);
+    slope = curvature = 0;
+  }
+  void add(const Seen& part) {
+    slope += part.slope;
+    curvature += part.curvature;
+    for (size_t id = 0; id < expected.size(); ++id) {
+      expected[id] += part.expected[id];
+      found[id] += part.found[id];
+    }
+  }
 };
 
 // The fit under way: what is rounded into an Adaptation.
@@ -61,7 +76,8 @@ class Fit {
         LLMC_ASSIGN(model, adapt_model(base_, current_, sha256(current_.serialize())));
       }
       LLMC_ASSIGN(engine_, make_native_engine(std::move(model)));
-      seen_.assign(parts_.size(), {});
+      sum_.clear(state_.bias.size());
+      sum_.curvature = factor_prior;
       LLMC_TRY(see_all(pass));
       step();
     }
@@ -69,38 +85,47 @@ class Fit {
   }
 
  private:
+  // Parts are added in their order, so that the sums do not depend on the threads; each thread holds one that waits for its turn.
   Status see_all(int pass) {
     std::atomic<size_t> next{0};
-    std::mutex mutex;  // of the outcome and of progress
+    std::mutex mutex;  // of all below, of the sum and of progress
+    std::condition_variable turn;
     Status outcome;
     size_t done = 0;
     const auto work = [&] {
+      Result<std::unique_ptr<Session>> session = engine_->make_session(1, static_cast<int>(options_.window));
+      Seen seen;
       for (size_t part; (part = next++) < parts_.size();) {
-        Status status = see(part);
-        const std::lock_guard lock(mutex);
-        if (!status.ok() && outcome.ok()) outcome = std::move(status);
+        Status status = session.ok() ? see(**session, part, &seen) : session.status();
+        std::unique_lock lock(mutex);
+        turn.wait(lock, [&] { return done == part || !outcome.ok(); });
         if (!outcome.ok()) return;
-        const double passes = options_.passes, share = static_cast<double>(++done) / static_cast<double>(parts_.size());
-        if (options_.progress) options_.progress((pass + share) / passes);
+        outcome = std::move(status);
+        if (outcome.ok()) {
+          sum_.add(seen);
+          ++done;
+          const double passes = options_.passes, share = static_cast<double>(done) / static_cast<double>(parts_.size());
+          if (options_.progress) options_.progress((pass + share) / passes);
+        }
+        turn.notify_all();
+        if (!outcome.ok()) return;
       }
     };
     std::vector<std::thread> threads;
-    for (int i = 1; i < options_.threads; ++i) threads.emplace_back(work);
+    const auto wanted = static_cast<int>(std::min<size_t>(parts_.size(), 1u << 16));
+    for (int i = 1; i < std::min(options_.threads, wanted); ++i) threads.emplace_back(work);
     work();
     for (std::thread& thread : threads) thread.join();
     return outcome;
   }
 
-  Status see(size_t part) {
-    const std::vector<Symbol>& symbols = symbols_[part];
-    Seen& seen = seen_[part];
-    seen.expected.assign(state_.bias.size(), 0);
-    seen.found.assign(state_.bias.size(), 0);
-    LLMC_ASSIGN(const auto session, engine_->make_session(1, static_cast<int>(options_.window)));
-    return score_text(*session, base_->config().start, symbols, WindowCursor(options_.window, options_.carry), Ask::tables,
+  Status see(Session& session, size_t part, Seen* seen) {
+    seen->clear(state_.bias.size());
+    session.reset(0);
+    return score_text(session, base_->config().start, symbols_[part], WindowCursor(options_.window, options_.carry), Ask::tables,
                       [&](int row, Symbol want) -> Status {
                         if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
-                        if (want < base_->config().vocab) take(session->weights(row), session->total(row), want, &seen);
+                        if (want < base_->config().vocab) take(session.weights(row), session.total(row), want, seen);
                         return {};
                       });
   }
@@ -130,18 +155,9 @@ class Fit {
   }
 
   void step() {
-    double slope = 0, curvature = factor_prior;
-    std::vector<double> expected(state_.bias.size()), found(state_.bias.size());
-    for (const Seen& seen : seen_) {  // in order: the sums do not depend on the threads
-      slope += seen.slope;
-      curvature += seen.curvature;
-      for (size_t id = 0; id < expected.size(); ++id) {
-        expected[id] += seen.expected[id];
-        found[id] += seen.found[id];
-      }
-    }
+    const std::vector<double>&expected = sum_.expected, &found = sum_.found;
     const double most = 127 * double{Adaptation::bias_step};
-    state_.factor = std::clamp(state_.factor + slope / curvature, double{Adaptation::least_factor}, double{Adaptation::greatest_factor});
+    state_.factor = std::clamp(state_.factor + sum_.slope / sum_.curvature, double{Adaptation::least_factor}, double{Adaptation::greatest_factor});
     for (size_t id = 0; id < expected.size(); ++id) {
       // What was expected is no less than the curvature of the likelihood: no step is too long.
       const double step = (found[id] - expected[id] - prior * state_.bias[id]) / (expected[id] + prior);
@@ -156,7 +172,7 @@ class Fit {
   State state_;
   Adaptation current_;  // what the engine computes with
   std::unique_ptr<Engine> engine_;
-  std::vector<Seen> seen_;
+  Seen sum_;  // of the pass
 };
 
 }  // namespace

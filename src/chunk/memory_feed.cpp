@@ -56,9 +56,14 @@ namespace {
 
 using Way = Status (ChunkCodec::*)(ChunkFeed&, int) const;
 
-Result<std::vector<Result<Bytes>>> code_all(const ChunkCodec& codec, Way way, std::vector<ChunkItem> items, int streams, int threads) {
-  MemoryFeed feed(std::move(items), threads);
-  std::vector<Status> ends(static_cast<size_t>(std::max(threads, 1)));
+Result<std::vector<Result<Bytes>>> code_all(const ChunkCodec& codec, Way way, std::vector<ChunkItem> items, int streams, int threads,
+                                            ChunkFeed* outer) {
+  // A session takes its memory for all its streams, used or not.
+  const int most = static_cast<int>(std::clamp<size_t>(items.size(), 1, 1u << 16));
+  threads = std::clamp(threads, 1, most);
+  streams = std::min(streams, (most + threads - 1) / threads);
+  MemoryFeed feed(std::move(items), threads, outer);
+  std::vector<Status> ends(static_cast<size_t>(threads));
   const auto work = [&](size_t thread) { ends[thread] = (codec.*way)(feed, streams); };
   std::vector<std::thread> others;
   for (size_t thread = 1; thread < ends.size(); ++thread) others.emplace_back(work, thread);
@@ -70,12 +75,12 @@ Result<std::vector<Result<Bytes>>> code_all(const ChunkCodec& codec, Way way, st
 
 }  // namespace
 
-Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads) {
-  return code_all(codec, &ChunkCodec::encode, std::move(items), streams, threads);
+Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads, ChunkFeed* outer) {
+  return code_all(codec, &ChunkCodec::encode, std::move(items), streams, threads, outer);
 }
 
-Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads) {
-  return code_all(codec, &ChunkCodec::decode, std::move(items), streams, threads);
+Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads, ChunkFeed* outer) {
+  return code_all(codec, &ChunkCodec::decode, std::move(items), streams, threads, outer);
 }
 
 }  // namespace llmc

@@ -41,8 +41,11 @@ class MemoryFeed final : public ChunkFeed {
 };
 
 // Encodes or decodes all items on `threads` threads, the caller's among them, with `streams` chunks in lock-step on each,
-// and waits. The outcomes stand in the order of the items. An error is one that ended the work (ChunkCodec::encode).
-Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1);
-Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1);
+// and waits; there are no more threads and streams than items. The outcomes stand in the order of the items. An error is one
+// that ended the work (ChunkCodec::encode): Code::interrupted where `outer` (as for MemoryFeed) asked to stop.
+Result<std::vector<Result<Bytes>>> encode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1,
+                                              ChunkFeed* outer = nullptr);
+Result<std::vector<Result<Bytes>>> decode_all(const ChunkCodec& codec, std::vector<ChunkItem> items, int streams, int threads = 1,
+                                              ChunkFeed* outer = nullptr);
 
 }  // namespace llmc

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -14,6 +13,7 @@
 #include "chunk/memory_feed.h"
 #include "commands/archive_options.h"
 #include "commands/compute.h"
+#include "commands/output_file.h"
 #include "corpus/text_reader.h"
 #include "model/native_engine.h"
 
@@ -38,32 +38,43 @@ struct AdaptOptions {
 
 struct SampleText {
   uint64_t bytes = 0;  // of all the text
+  size_t unread = 0;   // inputs that could not be read
   uint32_t part_bytes = 0;
   std::vector<Bytes> fitted, held_back;
 };
 
-Result<SampleText> read_sample(const Words& inputs, uint64_t chunk) {
-  ArchiveOptions options;
-  options.plan.shard_bytes = 0;
-  size_t problems = 0;
-  LLMC_ASSIGN(const Plan plan, make_plan(inputs, options, &problems));
+Result<SampleText> read_sample(const AdaptOptions& o) {
+  ScanOptions options;
+  options.skip = {o.output};  // of a run before, in the folder of the sample
+  LLMC_ASSIGN(const ScanOutcome scan, scan_and_tell(o.inputs, options));
   SampleText sample;
-  sample.bytes = plan.text_size();
+  sample.bytes = scan.text_size;
+  sample.unread = scan.problems.size();
   if (sample.bytes < smallest_part * held_back_every) {
     return Status(Code::failure, "the sample has " + std::to_string(sample.bytes) + " bytes of text; 16 KiB are the least, some hundred are good");
   }
-  const uint64_t part_bytes = std::min(chunk, std::max(sample.bytes / even_parts, smallest_part));
+  const uint64_t part_bytes = std::min(o.chunk, std::max(sample.bytes / even_parts, smallest_part));
   sample.part_bytes = static_cast<uint32_t>(part_bytes);
   const uint64_t there = sample.bytes / part_bytes, taken = std::min(there, std::max(most_parts, most_bytes / part_bytes));
-  TextReader reader(plan.entries());
+  TextReader reader(scan.entries);
   for (uint64_t i = 0; i < taken; ++i) {
     Bytes part(part_bytes);
+    if (stop_requested()) return Status(Code::interrupted, "stopped on request");
     LLMC_TRY(reader.skip_to(there * i / taken * part_bytes));
     LLMC_TRY(reader.read(part));
     (i % held_back_every == held_back_every - 1 ? sample.held_back : sample.fitted).push_back(std::move(part));
   }
   return sample;
 }
+
+// For encode_all: gives nothing, and stops with the program.
+class StopFeed final : public ChunkFeed {
+ public:
+  bool next(ChunkItem*, int, bool) override { return false; }
+  void finished(uint64_t, Result<Bytes>) override {}
+  void progress(uint64_t) override {}
+  bool stopped() const override { return stop_requested(); }
+};
 
 // Bytes of the frames of these parts.
 Result<uint64_t> coded_bytes(const std::shared_ptr<const Model>& model, const CodecParameters& parameters, std::span<const Bytes> parts,
@@ -72,7 +83,8 @@ Result<uint64_t> coded_bytes(const std::shared_ptr<const Model>& model, const Co
   const ChunkCodec codec(engine.get(), parameters);
   std::vector<ChunkItem> items;
   for (const Bytes& part : parts) items.push_back({0, 0, 0, static_cast<uint32_t>(part.size()), part});
-  LLMC_ASSIGN(const auto outcomes, encode_all(codec, std::move(items), 4, threads));
+  StopFeed stop;
+  LLMC_ASSIGN(const auto outcomes, encode_all(codec, std::move(items), 4, threads, &stop));
   uint64_t sum = 0;
   for (const Result<Bytes>& outcome : outcomes) {
     LLMC_TRY(outcome.status());
@@ -87,7 +99,7 @@ void show_fit(double part) {
 
 Status adapt(const AdaptOptions& o) {
   LLMC_ASSIGN(const std::shared_ptr<const Model> model, open_model(o.model));
-  LLMC_ASSIGN(const SampleText sample, read_sample(o.inputs, o.chunk));
+  LLMC_ASSIGN(const SampleText sample, read_sample(o));
   CodecParameters parameters;
   parameters.window = static_cast<uint32_t>(model->config().context);
   parameters.carry = parameters.window / 4;
@@ -95,7 +107,7 @@ Status adapt(const AdaptOptions& o) {
   fit.window = parameters.window;
   fit.carry = parameters.carry;
   fit.threads = o.threads;
-  fit.stop = [] { return stop_requested(); };
+  fit.stop = stop_requested;
   if (isatty(STDERR_FILENO)) fit.progress = show_fit;
   const Result<Adaptation> adaptation = fit_adaptation(model, sample.fitted, fit);
   if (fit.progress) std::fputs("\r\033[K", stderr);
@@ -121,6 +133,8 @@ Status adapt(const AdaptOptions& o) {
     lines += line;
   }
   LLMC_TRY(write_file_atomic(o.output, bytes));
+  const Status told = sample.unread == 0 ? Status() : Status(Code::partial, std::to_string(sample.unread) +
+                                                                                " inputs could not be read; the file is fitted to everything else");
   const auto changed = std::count_if(adaptation->bias.begin(), adaptation->bias.end(), [](int8_t b) { return b != 0; });
   if (o.json) {
     const nlohmann::ordered_json out = {
@@ -128,7 +142,7 @@ Status adapt(const AdaptOptions& o) {
         {"factor", adaptation->factor}, {"summands", changed}, {"sample_bytes", sample.bytes}, {"part_bytes", sample.part_bytes},
         {"parts_fitted", sample.fitted.size()}, {"parts_held_back", sample.held_back.size()}, {"held_back", gains}};
     std::printf("%s\n", out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
-    return {};
+    return told;
   }
   std::printf("model         %s (sha256 %s)\nsample        %llu bytes; fitted to %zu parts of %u, measured on %zu others\n", model->name().c_str(),
               to_hex(model->digest()).c_str(), static_cast<unsigned long long>(sample.bytes), sample.fitted.size(), sample.part_bytes,
@@ -136,7 +150,7 @@ Status adapt(const AdaptOptions& o) {
   std::printf("temperature   %.3f; summands for %lld of %d tokens\n%sfile          %s: %zu bytes, which each shard keeps (sha256 %s)\n",
               1 / static_cast<double>(adaptation->factor), static_cast<long long>(changed), model->config().vocab, lines.c_str(),
               o.output.c_str(), bytes.size(), to_hex(sha256(bytes)).c_str());
-  return {};
+  return told;
 }
 
 }  // namespace
@@ -170,9 +184,7 @@ Status run_model_adapt(Context& context, const Words& words) {
   if (o.threads < 0 || o.threads > 1024) return {Code::usage, "--threads is 0 to 1024"};
   if (o.threads == 0) o.threads = std::max(context.placement.threads, 1);
   o.json = set.get<bool>("json");
-  if (!set.get<bool>("force") && std::filesystem::exists(o.output)) {
-    return {Code::failure, o.output + ": exists already; --force replaces it"};
-  }
+  LLMC_TRY(check_output_file(o.output, set.get<bool>("force")));
   return adapt(o);
 }
 

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/signals.h"
 #include "build_info.h"
 #include "commands/compute.h"
 #include "commands/speed.h"
@@ -135,6 +136,7 @@ Status bench_rows(Engine& engine, const Machine& machine, std::span<const Symbol
   for (const bool decode : {false, true}) {
     // Compressing, the rows of a step are the oldest chunk's.
     for (const int streams : decode ? sweep : std::vector<int>{1}) {
+      if (stop_requested()) return {Code::interrupted, "stopped on request"};
       LLMC_ASSIGN(const Measured m, measure_speed(engine, text, threads, streams, decode, seconds));
       const double rate = static_cast<double>(m.tokens) / m.seconds, seen = m.seen / static_cast<double>(m.tokens);
       const double macs = rate * (cost.linear + cost.per_seen * seen);
@@ -180,6 +182,7 @@ Status bench_operations(const std::shared_ptr<const Model>& model, std::span<con
     Measured m;
     const auto begin = Clock::now();
     do {
+      if (stop_requested()) return {Code::interrupted, "stopped on request"};
       LLMC_TRY(loop.step(&m));
     } while (since(begin) < seconds);
     const double whole = since(begin), tokens = static_cast<double>(m.tokens);
@@ -217,6 +220,7 @@ Result<std::shared_ptr<const Model>> draw_model(const std::string& shape, int ac
   if (mkdtemp(folder.data()) == nullptr) return errno_status(errno, folder);
   ImportOptions options;
   options.activations = activations;
+  options.stop = stop_requested;
   options.name = shape + ", drawn weights";
   const std::string path = folder + "/model";
   const Result<ImportReport> report = import_shape(config, shape, path, options);

@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/signals.h"
 #include "commands/adapt.h"
 #include "commands/compute.h"
+#include "commands/output_file.h"
 #include "model/import.h"
 
 namespace llmc {
@@ -100,9 +102,7 @@ Status model_import(const Words& words) {
   if (set.words().empty()) return {Code::usage, "model import: no folder or file given"};
   if (!set.given("output")) return {Code::usage, "model import: -o FILE is missing"};
   const std::string output = set.get<std::string>("output");
-  if (!set.get<bool>("force") && std::filesystem::exists(output)) {
-    return {Code::failure, output + ": exists already; --force replaces it"};
-  }
+  LLMC_TRY(check_output_file(output, set.get<bool>("force")));
   ImportOptions options;
   for (const auto& [name, bits] : {std::pair{"activations", &options.activations}, {"kv", &options.kv}}) {
     const auto text = set.get<std::string>(name);
@@ -114,6 +114,7 @@ Status model_import(const Words& words) {
   options.context = set.get<int>("context");
   options.name = set.get<std::string>("name");
   options.license = set.get<std::string>("license");
+  options.stop = stop_requested;
   if (isatty(STDERR_FILENO)) options.progress = show_progress;
   const Result<ImportReport> report = import_model(set.words()[0], output, options);
   if (options.progress) std::fputs("\r\033[K", stderr);

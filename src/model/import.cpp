@@ -106,7 +106,7 @@ class Importer {
       LLMC_ASSIGN(auto model, load_mapped(writer_.unfinished()));
       const auto measuring = [this](double part) { tell("measuring the sample text", part); };
       LLMC_ASSIGN(const Trial trial,
-                  choose_profile(std::move(model), options_.activations, options_.kv, measuring));
+                  choose_profile(std::move(model), options_.activations, options_.kv, measuring, options_.stop));
       report_.sample_bytes = trial.sample_bytes;
       report_.sample_tokens = trial.sample_tokens;
       report_.bits_best = trial.bits_best;
@@ -114,6 +114,7 @@ class Importer {
       metadata["profile"] = trial.profile.json(c_.layers);
       LLMC_TRY(writer_.restate(metadata));
     }
+    LLMC_TRY(go_on());
     tell("checking", 1);
     // The reader's own checks (the range table) are the last word.
     const auto model = load_mapped(writer_.unfinished());
@@ -127,6 +128,7 @@ class Importer {
   void tell(const std::string& what, double part) const {
     if (options_.progress) options_.progress(what, part);
   }
+  Status go_on() const { return options_.stop && options_.stop() ? Status(Code::interrupted, "stopped on request") : Status(); }
 
   // Every tensor is there in the right shape, and there are no others, before any is read.
   Status check_tensors() {
@@ -248,6 +250,7 @@ class Importer {
     std::vector<float> rows, scales;
     std::vector<int8_t> q;
     for (uint64_t first = 0; first < piece.n; first += step) {
+      LLMC_TRY(go_on());
       const uint64_t count = std::min(step, piece.n - first);
       rows.resize(count * piece.k);
       if (piece.origin.columns) {

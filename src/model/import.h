@@ -26,6 +26,8 @@ struct ImportOptions {
   int context = 0;  // positions; 0: the checkpoint's, at most 8,192
   // Called now and then with what is being done and how far it is, 0 to 1.
   std::function<void(const std::string& what, double part)> progress;
+  // Asked now and then: Code::interrupted, and nothing is left of the output. May be empty.
+  std::function<bool()> stop;
 };
 
 // What the import lost, for people.

@@ -28,8 +28,8 @@ std::string Profile::json(int layers) const {
 class ProfileTrial {
  public:
   // No one else sees the model: changing it is safe.
-  ProfileTrial(std::shared_ptr<const Model> model, const Kernels& kernels)
-      : model_(std::const_pointer_cast<Model>(model)), weights_(model, kernels, std::make_unique<PlainMemory>()) {
+  ProfileTrial(std::shared_ptr<const Model> model, const Kernels& kernels, const std::function<bool()>& stop)
+      : model_(std::const_pointer_cast<Model>(model)), weights_(model, kernels, std::make_unique<PlainMemory>()), stop_(stop) {
     model_->tokenizer().encode(as_bytes(kSampleText), &symbols_);
   }
 
@@ -52,6 +52,7 @@ class ProfileTrial {
     std::vector<double> bits;
     std::vector<Row> rows;
     for (size_t next = 0; next < symbols_.size();) {
+      if (stop_ && stop_()) return Status(Code::interrupted, "stopped on request");
       if (session->length(0) == window) session->reset(0);
       rows.clear();
       for (int length = session->length(0);
@@ -75,14 +76,15 @@ class ProfileTrial {
 
   const std::shared_ptr<Model> model_;
   const HostWeights weights_;
+  const std::function<bool()>& stop_;
   std::vector<Symbol> symbols_;
 };
 
 Result<Trial> choose_profile(std::shared_ptr<const Model> model, int activations, int kv,
-                             const std::function<void(double part)>& progress) {
+                             const std::function<void(double part)>& progress, const std::function<bool()>& stop) {
   LLMC_ASSIGN(const Kernels* const kernels, select_kernels());
   const bool long_context = model->config().context > kMaxContext / 2;  // too long for 16 bits
-  ProfileTrial trial(std::move(model), *kernels);
+  ProfileTrial trial(std::move(model), *kernels, stop);
   Trial out;
   out.sample_bytes = kSampleText.size();
   out.sample_tokens = trial.tokens();

@@ -31,8 +31,8 @@ struct Trial {
 
 // The choice of docs/MODEL.md, section 2. activations, kv: 8 or 16, or 0 where the sample decides. The model's
 // own profile must be Profile::of(16, 16) (kv 8 where its context is too long for 16); it is changed on the way
-// and of no use afterwards. The same on every machine.
+// and of no use afterwards. The same on every machine. `stop` is asked now and then: Code::interrupted; both may be empty.
 Result<Trial> choose_profile(std::shared_ptr<const Model> model, int activations, int kv,
-                             const std::function<void(double part)>& progress);
+                             const std::function<void(double part)>& progress, const std::function<bool()>& stop = {});
 
 }  // namespace llmc

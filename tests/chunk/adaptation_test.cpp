@@ -1,5 +1,6 @@
 // Chunks of an adapted model, and the fit itself.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "base/file.h"
 #include "chunk/codec.h"
@@ -79,6 +80,36 @@ TEST(FitAdaptation, NeedsTextAndStops) {
   FitOptions options = fit_options(2);
   options.stop = [] { return true; };
   EXPECT_EQ(fit_adaptation(model, parts, options).status().code(), Code::interrupted);
+}
+
+// Empty parts, tiny ones, bytes that are no text, and more threads than parts.
+TEST(FitAdaptation, TakesWhateverASampleHolds) {
+  const auto model = *embedded_model();
+  Bytes all_bytes;
+  for (int i = 0; i < 1024; ++i) all_bytes.push_back(static_cast<uint8_t>(i * 167 >> 1));
+  const std::vector<Bytes> parts = {Bytes(), Bytes(1, 0xFF), all_bytes, Bytes(), Bytes(600, 0x80), Bytes(1, 'a'), Bytes(500, 0)};
+  const auto fitted = fit_adaptation(model, parts, fit_options(1));
+  ASSERT_TRUE(fitted.ok()) << fitted.status().message();
+  EXPECT_TRUE(adapt_model(model, fitted->serialize()).ok());
+  EXPECT_TRUE(fit_adaptation(model, parts, fit_options(40))->serialize() == fitted->serialize());
+}
+
+// Memory for what a thread has seen, not for each part: a MiB in chunks of 256 bytes has thousands.
+TEST(FitAdaptation, TakesManySmallParts) {
+  const auto model = *embedded_model();
+  const std::vector<Bytes> parts(4000, Bytes(1, 'x'));
+  FitOptions options = fit_options(2);
+  options.window = 16;
+  options.carry = 4;
+  options.passes = 1;
+  const auto peak = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss >> 10;  // MiB
+  };
+  const long before = peak();
+  ASSERT_TRUE(fit_adaptation(model, parts, options).ok());
+  EXPECT_LT(peak() - before, 100) << "MiB for " << model->config().vocab << " ids";
 }
 
 TEST(Parameters, WithAnAdaptation) {

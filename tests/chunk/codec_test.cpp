@@ -108,6 +108,21 @@ TEST(ChunkCodec, ManyTinyChunksRefillTheStreams) {
   expect_back(codec, frames, texts, 7, 8);
 }
 
+// A session of an idle thread, or a stream without a chunk, would cost a cache for nothing.
+TEST(ChunkCodec, NoMoreStreamsThanChunks) {
+  std::atomic<int> made{0};
+  const ChunkCodec codec = stub_codec({Codec::range, 0, 32}, {.streams_made = &made});
+  const std::vector<Bytes> texts = {slice(alice(), 0, 300), slice(alice(), 300, 200), slice(alice(), 500, 400)};
+  const auto frames = frames_of(codec, texts, 1, 1);
+  EXPECT_EQ(made.exchange(0), 1);
+  for (const auto& [streams, threads] : {std::pair{4, 50}, {50, 1}, {9, 2}}) {
+    EXPECT_EQ(frames_of(codec, texts, streams, threads), frames);
+    EXPECT_LE(made.exchange(0), 4) << streams << " streams, " << threads << " threads";
+    expect_back(codec, frames, texts, streams, threads);
+    EXPECT_LE(made.exchange(0), 4) << streams << " streams, " << threads << " threads";
+  }
+}
+
 TEST(ChunkCodec, TokensAreReportedOnce) {
   const Bytes text = slice(alice(), 5000, 2000);
   const StubTokenizer tokenizer(true);

@@ -83,6 +83,7 @@ struct StubOptions {
   int max_rows = 24;
   bool lacks_bytes = true;
   int fail_feed = -1;  // the call of feed(), from 0, that fails
+  std::atomic<int>* streams_made = nullptr;  // counts those of all sessions
 };
 
 class StubSession final : public Session {
@@ -265,6 +266,7 @@ class StubEngine final : public TokenEngine {
   Symbol start() const override { return 0; }
   int context() const override { return options_.context; }
   Result<std::unique_ptr<Session>> make_session(int streams) const override {
+    if (options_.streams_made) *options_.streams_made += streams;
     return std::unique_ptr<Session>(std::make_unique<StubSession>(tokenizer_, pairs_, options_, streams));
   }
 

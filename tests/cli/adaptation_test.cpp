@@ -68,8 +68,46 @@ TEST_F(Adapting, FitsAndSaysWhatIsGained) {
   const Outcome little = llmc("model adapt " + (dir / "short") + " -o " + (dir / "x"));
   EXPECT_EXIT_CODE(little, 1);
   EXPECT_NE(little.err.find("16 KiB"), std::string::npos) << little.err;
+  for (const std::string verb : {"model adapt " + *kept / "sample.log", std::string("model import " LLMC_SOURCE_DIR "/models/e0-hf")}) {
+    for (const std::string& bad : {dir / std::string(300, 'x'), dir / std::string(253, 'x'), dir / "nowhere/x", dir / "in"}) {
+      const Outcome outcome = llmc(verb + " --force -o " + bad);
+      EXPECT_EXIT_CODE(outcome, 1);
+      EXPECT_NE(outcome.err.find(bad == dir / "nowhere/x" ? dir / "nowhere" : bad), std::string::npos) << outcome.err;
+      EXPECT_EQ(outcome.err.find("internal error"), std::string::npos) << outcome.err;
+    }
+  }
   EXPECT_EXIT_CODE(llmc("model adapt -o " + (dir / "x")), 2);
   EXPECT_EXIT_CODE(llmc("model adapt " + *kept / "sample.log"), 2);
+}
+
+// As compress does: what cannot be read is named, the rest is used, and the exit code tells.
+TEST_F(Adapting, ASampleThatIsPartlyUnreadable) {
+  if (geteuid() == 0 && shell("command -v setpriv").code != 0) GTEST_SKIP() << "not run: no setpriv to give up root with";
+  spill(dir / "sample/a.log", slurp(*kept / "sample.log"));
+  spill(dir / "sample/closed.log", log_lines(1, 20000));
+  fs::permissions(dir / "sample/closed.log", fs::perms(0));
+  fs::permissions(dir.path(), fs::perms(0777));
+  const std::string as_nobody = geteuid() == 0 ? "setpriv --reuid 65534 --regid 65534 --clear-groups " : "";
+  const Outcome outcome = shell(as_nobody + product() + " model adapt " + (dir / "sample") + " -o " + (dir / "x"));
+  EXPECT_EXIT_CODE(outcome, 3);
+  EXPECT_NE(outcome.err.find("closed.log"), std::string::npos) << explain(outcome);
+  EXPECT_TRUE(slurp(dir / "x") == slurp(adapt_file())) << explain(outcome);
+  const std::string hidden = dir / "closed/x";
+  fs::create_directory(dir / "closed");
+  fs::permissions(dir / "closed", fs::perms(0));
+  const Outcome no_way = shell(as_nobody + product() + " model adapt " + (dir / "sample/a.log") + " -o " + hidden);
+  EXPECT_EXIT_CODE(no_way, 1);
+  EXPECT_NE(no_way.err.find(hidden), std::string::npos) << explain(no_way);
+  EXPECT_EQ(no_way.err.find("internal error"), std::string::npos) << explain(no_way);
+}
+
+// The file of a run before is no part of the sample that it lies beside.
+TEST_F(Adapting, AgainInTheFolderOfTheSample) {
+  spill(dir / "sample/a.log", slurp(*kept / "sample.log"));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EXIT_CODE(llmc("model adapt " + (dir / "sample") + " --force -o " + (dir / "sample/x")), 0);
+    EXPECT_TRUE(slurp(dir / "sample/x") == slurp(adapt_file())) << i;
+  }
 }
 
 TEST_F(Adapting, TheSameArchiveOnAnyNumberOfRanks) {

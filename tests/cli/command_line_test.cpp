@@ -178,6 +178,17 @@ TEST(CommandLine, BenchOfAShape) {
   EXPECT_NE(refused.err.find("MixtralForCausalLM"), std::string::npos) << refused.err;
 }
 
+TEST(CommandLine, AStoppedBenchLeavesNoDrawnModel) {
+  const TempDir dir;
+  for (const std::string signal : {"INT", "TERM"}) {
+    const Outcome outcome = shell("TMPDIR=" + quoted(dir.path()) + " " + product() + " bench --engine native --shape llama-8b & p=$!; " +
+                                  "for i in $(seq 1200); do ls " + quoted(dir.path()) + "/*/model.tmp >/dev/null 2>&1 && break; sleep 0.05; done; " +
+                                  "kill -" + signal + " $p; wait $p");
+    EXPECT_EXIT_CODE(outcome, 130);
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << explain(outcome);
+  }
+}
+
 TEST(CommandLine, ImportReproducesTheEmbeddedModel) {
   const TempDir dir;
   ASSERT_EXIT_CODE(llmc("model import " + quoted(LLMC_SOURCE_DIR "/models/e0-hf") + " --activations 8 -o " + (dir / "e0")), 0);

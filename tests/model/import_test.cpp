@@ -202,7 +202,28 @@ TEST(Import, TakesNameAndLicenceFromTheModelCard) {
   test::spill(folder.path() / "some-model/README.md",
               "---\nlicense: \"mit\"\nmodel_name: A model\n---\nlicense: not this\n");
   EXPECT_EQ(fields({}), "A model, mit");
-  EXPECT_EQ(fields({.activations = 8, .name = "B", .license = "bsd", .progress = {}}), "B, bsd");
+  EXPECT_EQ(fields({.activations = 8, .name = "B", .license = "bsd", .progress = {}, .stop = {}}), "B, bsd");
+}
+
+// While weights are written and while the sample is measured.
+TEST(Import, StopsAndLeavesNothing) {
+  const TempDir folder;
+  Checkpoint().write(folder.path() / "in");
+  for (const int activations : {8, 0}) {
+    ImportOptions options;
+    options.activations = activations;
+    bool measuring = false;
+    int asked = 0;
+    options.progress = [&](const std::string& what, double) { measuring |= what.starts_with("measuring"); };
+    options.stop = [&] { return ++asked > 1 && (activations == 8 || measuring); };
+    const Status status = import_model(folder.path() / "in", folder.path() / "out/model", options).status();
+    EXPECT_EQ(status.code(), Code::missing) << status.message();  // no such folder
+    std::filesystem::create_directory(folder.path() / "out");
+    EXPECT_EQ(import_model(folder.path() / "in", folder.path() / "out/model", options).status().code(), Code::interrupted) << activations;
+    EXPECT_EQ(measuring, activations == 0);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path() / "out"));
+    std::filesystem::remove(folder.path() / "out");
+  }
 }
 
 }  // namespace
