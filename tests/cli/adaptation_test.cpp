@@ -68,7 +68,7 @@ TEST_F(Adapting, FitsAndSaysWhatIsGained) {
   const Outcome little = llmc("model adapt " + (dir / "short") + " -o " + (dir / "x"));
   EXPECT_EXIT_CODE(little, 1);
   EXPECT_NE(little.err.find("16 KiB"), std::string::npos) << little.err;
-  for (const std::string verb : {"model adapt " + *kept / "sample.log", std::string("model import " LLMC_SOURCE_DIR "/models/e0-hf")}) {
+  for (const std::string& verb : {"model adapt " + *kept / "sample.log", std::string("model import " LLMC_SOURCE_DIR "/models/e0-hf")}) {
     for (const std::string& bad : {dir / std::string(300, 'x'), dir / std::string(253, 'x'), dir / "nowhere/x", dir / "in"}) {
       const Outcome outcome = llmc(verb + " --force -o " + bad);
       EXPECT_EXIT_CODE(outcome, 1);

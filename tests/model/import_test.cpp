@@ -158,7 +158,7 @@ TEST(Import, NamesMissingAndWrongFiles) {
   EXPECT_NE(message().find("tokenizer.json"), std::string::npos);
   test::spill(folder.path() / "config.json", "[]");
   EXPECT_NE(message().find("config.json"), std::string::npos);
-  EXPECT_EQ(import_bytes(folder.path(), {.activations = 4, .name = {}, .license = {}, .progress = {}}).status().code(),
+  EXPECT_EQ(import_bytes(folder.path(), {.activations = 4, .name = {}, .license = {}, .progress = {}, .stop = {}}).status().code(),
             Code::usage);
 }
 
