@@ -135,12 +135,12 @@ TEST_F(Hosts, ALossyNetworkCostsOnlyTime) {
 
 // A worker that stands still loses its chunks to others after --lease, and comes back later as if nothing had been.
 TEST_F(Hosts, AFrozenWorkerLosesItsChunksAndComesBack) {
-  corpus(45);
+  corpus(90);  // still at work when the worker is back
   const Outcome run = disturbed(on_all_hosts(compress("--lease 5")), [&] {
     const auto frozen = workers_on("h3");
     ASSERT_EQ(frozen.size(), 1u);
     ::kill(frozen[0], SIGSTOP);
-    std::this_thread::sleep_for(15s);
+    std::this_thread::sleep_for(12s);
     ::kill(frozen[0], SIGCONT);
   }, 300s);
   EXPECT_EXIT_CODE(run, 0);
