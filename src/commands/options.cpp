@@ -58,6 +58,21 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+// Boost puts the words of the user into its message for as long as the message holds a placeholder, so for ever where these
+// words are one, such as %value%. Without '%' they are none.
+std::string message_of(po::error& error) {
+  struct Words : po::error_with_option_name {
+    static std::map<std::string, std::string>& of(po::error_with_option_name& e) { return e.*(&Words::m_substitutions); }
+  };
+  const char stand_in = '\x01';
+  if (auto* named = dynamic_cast<po::error_with_option_name*>(&error)) {
+    for (auto& [placeholder, word] : Words::of(*named)) std::replace(word.begin(), word.end(), '%', stand_in);
+  }
+  std::string text = error.what();
+  std::replace(text.begin(), text.end(), stand_in, '%');
+  return text;
+}
+
 }  // namespace
 
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates) {
@@ -122,8 +137,8 @@ Status OptionSet::parse(const std::vector<std::string>& words, bool speak, bool*
     return {Code::usage, verb_ + ": unknown option " + name + (near.empty() ? "" : ", did you mean " + near + "?")};
   } catch (const po::too_many_positional_options_error&) {
     return {Code::usage, verb_ + ": too many arguments; usage: " + usage_};
-  } catch (const po::error& e) {
-    return {Code::usage, verb_ + ": " + e.what()};
+  } catch (po::error& e) {
+    return {Code::usage, verb_ + ": " + message_of(e)};
   }
   return {};
 }
@@ -153,8 +168,8 @@ Status OptionSet::read_file(const std::string& path, const po::options_descripti
     } catch (const po::unknown_option&) {
       const std::string near = nearest("--" + name);
       return wrong("unknown option '" + name + "'" + (near.empty() ? "" : ", did you mean '" + near.substr(2) + "'?"));
-    } catch (const po::error& e) {
-      return wrong(e.what());
+    } catch (po::error& e) {
+      return wrong(message_of(e));
     }
     const auto [first, is_new] = lines.emplace(name, line);
     if (!is_new && !all.find(name, false).semantic()->is_composing() && name != positional_name_) {

@@ -80,6 +80,9 @@ TEST(CommandLine, ContradictionsAndBadValues) {
   expect_usage_error("list x --documents --chunks", "--chunks");
   expect_usage_error("verify x --threads 2", "--data");
   expect_usage_error("list x y", "too many");
+  // Boost's own placeholders, which it would replace by themselves for ever.
+  expect_usage_error("compress x -o y --threads %value%", "'%value%'");
+  expect_usage_error("compress x -o y --threads=%canonical_option%", "'%canonical_option%'");
 }
 
 TEST(CommandLine, ConfigFile) {
@@ -96,6 +99,8 @@ TEST(CommandLine, ConfigFile) {
   spill(dir / "bad.ini", "chnk = 4K\n");
   expect_usage_error("compress x -o y --config " + (dir / "bad.ini"), "chnk");
   expect_usage_error("compress x -o y --config " + (dir / "none.ini"), "none.ini");
+  spill(dir / "endless.ini", "chunk = 4K\nthreads = %value%\n");
+  expect_usage_error("compress x -o y --config " + (dir / "endless.ini"), "endless.ini:2: the argument ('%value%')");
 }
 
 TEST(CommandLine, ProgressLinesAndJson) {
