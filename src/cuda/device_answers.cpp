@@ -56,7 +56,7 @@ Status DeviceOps::take_leaves() {
 
 // Rows of the head, the first of them asking row `first`; `rows` with padding.
 void DeviceOps::weigh_leaves(int first, int rows, int count) {
-  const Shard& shard = weights_.shard();
+  const ModelShare& shard = weights_.shard();
   const int leaves = weights_.model().symbols(), blocks = static_cast<int>(leaf_blocks(leaves));
   cuda::LeavesArgs args{};
   args.alive = input<int32_t>(at_.asking) + first;
@@ -98,7 +98,7 @@ LeafWeights DeviceOps::leaves(int i) {
 
 void DeviceOps::frequencies(int first, std::span<const int32_t> symbols, Ask ask) {
   const int count = static_cast<int>(symbols.size());
-  const Shard& shard = weights_.shard();
+  const ModelShare& shard = weights_.shard();
   if (ask == Ask::tables) {
     if (!host_logits_) {
       host_logits_ = reinterpret_cast<float*>(device_->take_host(sizeof(float) * limits_.head_rows * c_.vocab));

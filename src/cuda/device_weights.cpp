@@ -16,7 +16,7 @@ int round_up(int n, int step) { return (n + step - 1) / step * step; }
 }  // namespace
 
 Result<std::unique_ptr<DeviceWeights>> DeviceWeights::make(std::shared_ptr<const Model> model,
-                                                           std::unique_ptr<Device> device, Shard shard) {
+                                                           std::unique_ptr<Device> device, ModelShare shard) {
   const ModelConfig& c = model->config();
   if (c.kv_heads % shard.count != 0 || c.ffn % shard.count != 0 || c.vocab < shard.count) {
     return Status(Code::usage, "a model with " + std::to_string(c.kv_heads) + " heads for keys and values and " +

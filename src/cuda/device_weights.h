@@ -14,7 +14,7 @@
 
 namespace llmc {
 
-struct Shard {
+struct ModelShare {
   int index = 0;
   int count = 1;
 };
@@ -37,11 +37,11 @@ class DeviceWeights {
   // `device` keeps the memory and is used during make() only. Code::failure where there is not enough memory,
   // Code::usage where the model cannot be split like that.
   static Result<std::unique_ptr<DeviceWeights>> make(std::shared_ptr<const Model> model, std::unique_ptr<Device> device,
-                                                     Shard shard = {});
+                                                     ModelShare shard = {});
 
   const Model& model() const { return *model_; }
   const std::shared_ptr<const Model>& shared_model() const { return model_; }
-  const Shard& shard() const { return shard_; }
+  const ModelShare& shard() const { return shard_; }
   Device& device() const { return *device_; }
   const Matrix& linear(const Linear& linear) const { return linears_[linear.index]; }
   const Gains& norm(const Norm& norm) const { return norms_[norm.index]; }
@@ -58,7 +58,7 @@ class DeviceWeights {
   int ids() const { return first_id(shard_.index + 1) - first_id(); }
 
  private:
-  DeviceWeights(std::shared_ptr<const Model> model, std::unique_ptr<Device> device, Shard shard)
+  DeviceWeights(std::shared_ptr<const Model> model, std::unique_ptr<Device> device, ModelShare shard)
       : model_(std::move(model)), device_(std::move(device)), shard_(shard) {}
   int first_id(int shard) const {
     return static_cast<int>(static_cast<int64_t>(model_->config().vocab) * shard / shard_.count);
@@ -74,7 +74,7 @@ class DeviceWeights {
 
   const std::shared_ptr<const Model> model_;
   const std::unique_ptr<Device> device_;
-  const Shard shard_;
+  const ModelShare shard_;
   std::vector<Matrix> linears_;
   std::vector<Gains> norms_;
   Matrix embedding_;

@@ -96,7 +96,7 @@ Result<std::unique_ptr<Engine>> make_parallel_engine(std::shared_ptr<const Model
   std::vector<std::unique_ptr<DeviceWeights>> weights;
   for (size_t i = 0; i < open.size(); ++i) {
     LLMC_ASSIGN(std::unique_ptr<Device> device, open[i]());
-    const Shard shard{static_cast<int>(i), static_cast<int>(open.size())};
+    const ModelShare shard{static_cast<int>(i), static_cast<int>(open.size())};
     LLMC_ASSIGN(std::unique_ptr<DeviceWeights> share, DeviceWeights::make(model, std::move(device), shard));
     weights.push_back(std::move(share));
   }

@@ -69,7 +69,7 @@ std::string config_text(const ModelConfig& c) {
 }
 
 // What a piece's tensor has in the checkpoint.
-std::vector<uint64_t> shape_of(const Piece& piece) {
+std::vector<uint64_t> shape_of(const TensorPiece& piece) {
   const uint64_t rows = piece.origin.rows > 0 ? piece.origin.rows : piece.n;
   if (!piece.matrix && piece.k == 1) return {rows};
   return piece.origin.columns ? std::vector<uint64_t>{piece.k, rows} : std::vector<uint64_t>{rows, piece.k};
@@ -132,7 +132,7 @@ class Importer {
 
   // Every tensor is there in the right shape, and there are no others, before any is read.
   Status check_tensors() {
-    for (const Piece& piece : plan_.pieces) {
+    for (const TensorPiece& piece : plan_.pieces) {
       const Origin& from = piece.origin;
       LLMC_ASSIGN(std::vector<uint64_t> shape, store_.shape(from.tensor));
       const std::vector<uint64_t> wanted = shape_of(piece);
@@ -174,7 +174,7 @@ class Importer {
       writer_.declare(model_names::kRopeCos, DType::f32, shape);
       writer_.declare(model_names::kRopeSin, DType::f32, shape);
     }
-    for (const Piece& piece : plan_.pieces) {
+    for (const TensorPiece& piece : plan_.pieces) {
       if (piece.matrix) {
         writer_.declare(piece.name + model_names::kScaleSuffix, DType::f32, {piece.n});
         writer_.declare(piece.name, DType::i8, {piece.n, piece.k});
@@ -201,9 +201,9 @@ class Importer {
 
   Status write_pieces() {
     double all = 0, done = 0;
-    for (const Piece& piece : plan_.pieces) all += static_cast<double>(piece.n * piece.k);
+    for (const TensorPiece& piece : plan_.pieces) all += static_cast<double>(piece.n * piece.k);
     double noise = 0, power = 0;
-    for (const Piece& piece : plan_.pieces) {
+    for (const TensorPiece& piece : plan_.pieces) {
       tell("reading weights", done / all);
       Error error;
       LLMC_TRY(write_piece(piece, &error));
@@ -239,7 +239,7 @@ class Importer {
   }
 
   // A few rows at a time; a transposed tensor has to be there as a whole.
-  Status write_piece(const Piece& piece, Error* error) {
+  Status write_piece(const TensorPiece& piece, Error* error) {
     std::vector<float> whole;
     const uint64_t stored = piece.origin.rows > 0 ? piece.origin.rows : piece.n;
     if (piece.origin.columns) {
@@ -274,7 +274,7 @@ class Importer {
   }
 
   // Rows that lie together are read together.
-  Status read_rows(const Piece& piece, uint64_t first, uint64_t count, float* out) const {
+  Status read_rows(const TensorPiece& piece, uint64_t first, uint64_t count, float* out) const {
     const Origin& from = piece.origin;
     if (from.order.empty()) return store_.read(from.tensor, from.first + first, count, out);
     for (uint64_t i = 0; i < count;) {
@@ -287,7 +287,7 @@ class Importer {
   }
 
   // int8 with one scale per row (docs/MODEL.md, "Weights").
-  static Status quantise(const Piece& piece, uint64_t first, const std::vector<float>& rows, std::vector<int8_t>* q,
+  static Status quantise(const TensorPiece& piece, uint64_t first, const std::vector<float>& rows, std::vector<int8_t>* q,
                          std::vector<float>* scales, Error* error) {
     const uint64_t k = piece.k, n = rows.size() / k;
     q->assign(rows.size(), 0);
@@ -368,7 +368,7 @@ Result<ImportReport> import_shape(const std::string& config, const std::string& 
   const FloatState float_state;
   LLMC_ASSIGN(ImportPlan plan, plan_config(config, where));
   TensorStore store;
-  for (const Piece& piece : plan.pieces) store.draw(piece.origin.tensor, shape_of(piece));
+  for (const TensorPiece& piece : plan.pieces) store.draw(piece.origin.tensor, shape_of(piece));
   return run_import(std::move(store), std::move(plan), where, output, options);
 }
 

@@ -15,8 +15,8 @@ constexpr int kDefaultContext = 8192;
 
 }  // namespace
 
-std::vector<Piece> standard_pieces(const ModelConfig& c, const TensorNames& names) {
-  std::vector<Piece> out;
+std::vector<TensorPiece> standard_pieces(const ModelConfig& c, const TensorNames& names) {
+  std::vector<TensorPiece> out;
   const auto vector = [&](const std::string& name, const std::string& from, int n) {
     out.push_back({name, false, static_cast<uint64_t>(n), 1, {from, false, 0, {}, 0, false}});
   };
@@ -63,7 +63,7 @@ std::vector<Piece> standard_pieces(const ModelConfig& c, const TensorNames& name
   if (c.norm == NormKind::layer) vector("model.norm.bias", names.final_norm + ".bias", c.width);
   if (!c.tied) matrix(model_names::kHead, names.head, c.vocab, c.width);
   // Rows beyond the tokenizer's ids are padding: nothing can ask for them.
-  for (Piece& piece : out) {
+  for (TensorPiece& piece : out) {
     if (piece.name == model_names::kEmbedding || piece.name == model_names::kHead) piece.origin.more = true;
   }
   return out;
@@ -86,7 +86,7 @@ Status check_plan(const ImportOptions& options, ImportPlan* plan) {
   for (int& window : c.windows) {
     if (window >= c.context) window = 0;  // reaches back to the start anyway
   }
-  for (Piece& piece : plan->pieces) {
+  for (TensorPiece& piece : plan->pieces) {
     if (piece.name == model_names::kPositions) piece.n = c.context;
   }
   return {};

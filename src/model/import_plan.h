@@ -26,7 +26,7 @@ struct Origin {
 };
 
 // One tensor of the model file: a matrix, to be quantised by rows, or floats as they are.
-struct Piece {
+struct TensorPiece {
   std::string name;
   bool matrix = false;
   uint64_t n = 0, k = 1;  // rows, columns
@@ -37,7 +37,7 @@ struct ImportPlan {
   ModelConfig config;
   RopeScaling rope;  // of config.rotary / 2 frequencies
   double rope_theta = 0;
-  std::vector<Piece> pieces;
+  std::vector<TensorPiece> pieces;
   Bytes tokenizer_json;
   std::string name, license;  // as the checkpoint has them; empty: not at all
 };
@@ -51,7 +51,7 @@ struct TensorNames {
 
 // The pieces of a model of that shape whose tensors lie under `names` (each with ".weight" and, where the
 // config says so, ".bias"), in the order of docs/MODEL.md.
-std::vector<Piece> standard_pieces(const ModelConfig& config, const TensorNames& names);
+std::vector<TensorPiece> standard_pieces(const ModelConfig& config, const TensorNames& names);
 
 Result<ImportPlan> plan_huggingface(const std::filesystem::path& directory, TensorStore& store);
 Result<ImportPlan> plan_gguf(const Gguf& gguf, TensorStore& store);

@@ -136,7 +136,7 @@ Status read_rope_scaling(const Gguf& gguf, const Keys& keys, TensorStore& store,
 // The rows of a fused q, k, v matrix, one after the other.
 void split_fused(ImportPlan* plan) {
   const auto q = static_cast<uint64_t>(plan->config.q_width()), kv = static_cast<uint64_t>(plan->config.kv_width());
-  for (Piece& piece : plan->pieces) {
+  for (TensorPiece& piece : plan->pieces) {
     const bool is_k = piece.name.find(".k_proj.") != std::string::npos;
     const bool is_v = piece.name.find(".v_proj.") != std::string::npos;
     if (!is_k && !is_v && piece.name.find(".q_proj.") == std::string::npos) continue;
@@ -195,7 +195,7 @@ Status read_shape(const Gguf& gguf, const Keys& keys, TensorStore& store, Import
   plan->pieces = standard_pieces(c, kNames);
   if (fused) split_fused(plan);
   if (c.family == "llama") {
-    for (Piece& piece : plan->pieces) {
+    for (TensorPiece& piece : plan->pieces) {
       const bool q = piece.name.find(".q_proj.") != std::string::npos;
       if (q || piece.name.find(".k_proj.") != std::string::npos) {
         piece.origin.order = interleaved(q ? c.heads : c.kv_heads, c.head_dim, c.rotary);
@@ -238,7 +238,7 @@ Result<ImportPlan> plan_gguf(const Gguf& gguf, TensorStore& store) {
   if (!tokenizer.ok()) return at(tokenizer.status());
   ModelConfig& c = plan.config;
   c.vocab = (*tokenizer)->vocab();
-  for (Piece& piece : plan.pieces) {
+  for (TensorPiece& piece : plan.pieces) {
     if (piece.name == model_names::kEmbedding || piece.name == model_names::kHead) piece.n = c.vocab;
   }
 

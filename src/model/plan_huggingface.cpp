@@ -237,9 +237,9 @@ Status plan_llama(const Config& in, const std::string& family, ImportPlan* plan)
 }
 
 // The rows of a fused q, k, v matrix for one of the three.
-void take_part(std::vector<Piece>& pieces, const char* what, const std::string& from, bool columns, uint64_t first,
+void take_part(std::vector<TensorPiece>& pieces, const char* what, const std::string& from, bool columns, uint64_t first,
                uint64_t rows, const std::vector<uint32_t>& order) {
-  for (Piece& piece : pieces) {
+  for (TensorPiece& piece : pieces) {
     if (piece.name.find(what) == std::string::npos) continue;
     const bool bias = piece.name.ends_with(".bias");
     const std::string layer = piece.origin.tensor.substr(0, piece.origin.tensor.find(from));
@@ -277,7 +277,7 @@ Status plan_gpt2(const Config& in, TensorStore& store, ImportPlan* plan) {
   take_part(plan->pieces, ".q_proj.", "attn.c_attn", true, 0, 3 * width, {});
   take_part(plan->pieces, ".k_proj.", "attn.c_attn", true, width, 3 * width, {});
   take_part(plan->pieces, ".v_proj.", "attn.c_attn", true, 2 * width, 3 * width, {});
-  for (Piece& piece : plan->pieces) {
+  for (TensorPiece& piece : plan->pieces) {
     if (piece.matrix && piece.name.find(".layers.") != std::string::npos) piece.origin.columns = true;
   }
   for (int i = 0; i < c.layers; ++i) {  // causal masks that old files store

@@ -161,7 +161,8 @@ def check_lengths():
 
 
 def check_names():
-    """Files of a folder are compiled together (LLMC_UNITY): what stands in their unnamed namespaces has different names."""
+    """Files of a folder are compiled together (LLMC_UNITY): what stands in their unnamed namespaces has different names.
+    Types in headers have different names in a namespace, whatever their folders: the linker keeps one of two."""
     wrong, homes = [], {}
     kind = re.compile(r"(?:class|struct|enum class|enum) (\w+)(?: final)?\s*(?:[:{]|$)")
     value = re.compile(r"(?:constexpr|const|static)\b[^=(]*?\b(\w+)(?:\[[^\]]*\])*(?: =|\{|;)")
@@ -178,6 +179,17 @@ def check_names():
                     name = f"{found.group(1)}({', '.join(kinds)})"
                 if name and homes.setdefault((folder, name), path) != path:
                     wrong.append(f"{path}: {name} stands in {homes[folder, name]} too")
+    types = {}
+    for folder, path in folder_files():
+        if not path.endswith(".h"):
+            continue
+        text = text_of(path)
+        for found in re.finditer(r"^(?:struct|class|union|enum class) (?:alignas\([^)]*\) )?(\w+)(?: final)?(?: :[^{;]*)?\s*\{", text, re.M):
+            opened = re.findall(r"^(?:namespace ([\w:]+) \{|\}  // namespace ([\w:]+))$", text[:found.start()], re.M)
+            scope = [a for a, b in opened if a and ("", a) not in opened]
+            key = "::".join(scope + [found.group(1)])
+            if types.setdefault(key, path) != path:
+                wrong.append(f"{path}: {key} stands in {types[key]} too")
     return wrong
 
 
