@@ -70,9 +70,8 @@ if [ $all = 1 ] && [ ${#only[@]} -eq 0 ]; then
 fi
 
 number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "$report" 2>/dev/null | head -n 1; }
-tests=$(number tests) failed=$(number failures) skipped=$(number skipped) disabled=$(number disabled)
+tests=$(number tests) failed=$(number failures) skipped=$(number skipped)
 [ -n "$tests" ] || exit 1
-tests=$((tests - disabled)) # helper processes of other tests
 if [ $all = 1 ]; then # what the sweeps have done: kills, flips, cuts, executions
   sed -n '/testcase name=/{s/.*testcase name="\([^"]*\)".*/\1/;s/  # GetParam.*//;p};s/.*tally: \([^<]*\).*/    \1/p' "$report" |
     grep -B 1 '^    ' | grep -v '^--' || true

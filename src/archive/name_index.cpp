@@ -97,7 +97,10 @@ Status NameIndexWriter::close_block(std::vector<Block>* level) {
 }
 
 Status NameIndexWriter::add(const NamedPlace& place) {
-  if ((names_ > 0 && place.name <= newest_) || place.name.empty() || place.name.size() > max_name_bytes || place.shard < first_shard_ || place.shard - first_shard_ >= shards_) {
+  const bool rises = names_ == 0 || place.name > newest_;
+  const bool named = !place.name.empty() && place.name.size() <= max_name_bytes;
+  const bool in_shards = place.shard >= first_shard_ && place.shard - first_shard_ < shards_;
+  if (!rises || !named || !in_shards) {
     return {Code::corrupt, printable(place.name) + ": names of a set must rise and lie in its shards"};
   }
   if (plain_.size() == 0) first_ = place.name;

@@ -15,10 +15,11 @@ struct ArchiveRepair {
   uint64_t sound = 0;                 // files that need nothing
 };
 
-// Looks at each file of the archive that has parity, at each parity file, and at the indexes of names, which are made from the
-// shards; of a set that has these and no parity, at whether the shards are whole. With `dry_run` nothing is written. A repaired file is made beside the damaged one, held against its SHA-256, and then takes its
-// place. Code::failure where the archive has neither, Code::missing where there is no archive,
-// Code::locked where another repair is at work. One thread.
+// Looks at each file of the archive that has parity, at each parity file, and at the indexes of names,
+// which are made from the shards; of a set that has these and no parity, at whether the shards are
+// whole. With `dry_run` nothing is written. A repaired file is made beside the damaged one, held against
+// its SHA-256, and then takes its place. Code::failure where the archive has neither, Code::missing
+// where there is no archive, Code::locked where another repair is at work. One thread.
 Result<ArchiveRepair> repair_archive(const std::filesystem::path& path, bool dry_run);
 
 }  // namespace llmc

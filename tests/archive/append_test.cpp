@@ -41,6 +41,14 @@ Status append(const fs::path& set, const Corpus& c, uint64_t order = 0, SetMode 
   return writer->finish().status();
 }
 
+Status compress_with_parity(const fs::path& set, const Corpus& c) {
+  SetOptions o;
+  o.parity = 0.2;
+  LLMC_ASSIGN(auto writer, SetWriter::open(set, c.plan(), o));
+  LLMC_TRY(put_all(*writer, c));
+  return writer->finish().status();
+}
+
 void expect_sound(const fs::path& set) {
   const auto report = verify_archive(set);
   ASSERT_TRUE(report.ok()) << report.status().message();
@@ -149,7 +157,7 @@ TEST(Append, IndexesOfNamesStayFew) {
 
   // Gone or damaged: said, slower, the same answers; made anew to the byte.
   const auto sound = contents(dir / "set");
-  const auto name = [&](size_t i) { return dir / "set" / names_name(manifest->names[i].first, manifest->names[i].end); };
+  const auto name = [&](size_t i) { return dir.path() / "set" / names_name(manifest->names[i].first, manifest->names[i].end); };
   Bytes bytes = *read_file(name(0));
   bytes[bytes.size() / 2] ^= 1;
   overwrite(name(0), bytes);
@@ -187,7 +195,7 @@ TEST(Append, ALargeSetHasAnIndexFromTheBegin) {
   Manifest older = *manifest;
   older.names.clear();
   overwrite(dir / "large/manifest.json", as_bytes(older.serialize()));
-  fs::remove(dir / "large" / names_name(0, 70));
+  fs::remove(dir.path() / "large" / names_name(0, 70));
   expect_sound(dir / "large");
   expect_names(dir / "large", {&large});
   Corpus more;
@@ -207,7 +215,7 @@ TEST(Append, AnIndexOfOtherNamesIsFound) {
   LLMC_ASSERT_OK(append(dir / "set", second));
   auto manifest = *Manifest::load(dir / "set/manifest.json");
   ASSERT_EQ(manifest.names.size(), 1u);
-  auto writer = NameIndexWriter::create(dir / "set" / names_name(0, manifest.names[0].end), 0, manifest.names[0].end);
+  auto writer = NameIndexWriter::create(dir.path() / "set" / names_name(0, manifest.names[0].end), 0, manifest.names[0].end);
   LLMC_ASSERT_OK(writer->add({"a", 1, 0}));
   const NameIndexFacts facts = *writer->finish();
   manifest.names[0].names = facts.names;
@@ -262,7 +270,7 @@ TEST(Append, GivenUpItLeavesNothing) {
     LLMC_ASSERT_OK(put_all(**writer, second));  // all shards are in their places, the manifest is not
     (*writer)->abandon();
   }
-  EXPECT_TRUE(fs::exists(dir / "set" / shard_name(end_of(dir / "set").first_shard)));
+  EXPECT_TRUE(fs::exists(dir.path() / "set" / shard_name(end_of(dir / "set").first_shard)));
   expect_sound(dir / "set");
   LLMC_ASSERT_OK(append(dir / "set", third, 0, SetMode::replace));
   EXPECT_TRUE(contents(dir / "set") == contents(dir / "expected"));
@@ -297,18 +305,12 @@ TEST(Append, AFinishedOneDoesNotTouchTheWorkOfTheNext) {
 TEST(Append, GivenUpItsParityGoesToo) {
   TempDir dir;
   const Corpus first = mixed_corpus(), second = more("m", 50);
-  SetOptions o;
-  o.parity = 0.2;
-  {
-    auto writer = SetWriter::open(dir / "set", first.plan(), o);
-    LLMC_ASSERT_OK(put_all(**writer, first));
-    ASSERT_TRUE((*writer)->finish().ok());
-  }
+  LLMC_ASSERT_OK(compress_with_parity(dir / "set", first));
   const auto sound = contents(dir / "set");
   LLMC_ASSERT_OK(append(dir / "set", second));
   const Bytes parity = *read_file(dir / "set/manifest.json.parity");
-  for (const auto& [name, bytes] : contents(dir / "set")) fs::remove(dir / "set" / name);
-  for (const auto& [name, bytes] : sound) overwrite(dir / "set" / name, bytes);
+  for (const auto& [name, bytes] : contents(dir / "set")) fs::remove(dir.path() / "set" / name);
+  for (const auto& [name, bytes] : sound) overwrite(dir.path() / "set" / name, bytes);
   {
     auto writer = open_append(dir / "set", second);
     LLMC_ASSERT_OK(put_all(**writer, second));
@@ -316,7 +318,7 @@ TEST(Append, GivenUpItsParityGoesToo) {
   }
   overwrite(dir / "set/manifest.json.parity", parity);
   const uint32_t last = Manifest::load(dir / "set/manifest.json")->shards.size() + 1;
-  fs::remove(dir / "set" / shard_name(last));  // its parity was placed, the shard itself not yet
+  fs::remove(dir.path() / "set" / shard_name(last));  // its parity was placed, the shard itself not yet
   {
     auto writer = open_append(dir / "set", more("n", 90), SetMode::replace);
     ASSERT_TRUE(writer.ok()) << writer.status().message();
@@ -334,9 +336,9 @@ TEST(Append, WithoutParityRepairTellsOfDamagedShards) {
   const auto whole = repair_archive(dir / "set", false);
   ASSERT_TRUE(whole.ok()) << whole.status().message();
   EXPECT_TRUE(whole->lost.empty());
-  Bytes bytes = *read_file(dir / "set" / shard_name(1));
+  Bytes bytes = *read_file(dir.path() / "set" / shard_name(1));
   bytes[bytes.size() / 2] ^= 1;
-  overwrite(dir / "set" / shard_name(1), bytes);
+  overwrite(dir.path() / "set" / shard_name(1), bytes);
   const auto report = repair_archive(dir / "set", false);
   ASSERT_TRUE(report.ok()) << report.status().message();
   ASSERT_EQ(report->lost.size(), 1u);
@@ -352,7 +354,7 @@ TEST(Append, WhatIsNotTheSetsIsNotReplaced) {
   TempDir dir;
   const Corpus first = mixed_corpus(), second = more("m", 50);
   LLMC_ASSERT_OK(compress(dir / "set", first));
-  const fs::path stranger = dir / "set" / shard_name(end_of(dir / "set").first_shard);
+  const fs::path stranger = dir.path() / "set" / shard_name(end_of(dir / "set").first_shard);
   overwrite(stranger, as_bytes("not to be lost"));
   for (const SetMode mode : {SetMode::create, SetMode::replace}) {
     const Status refused = append(dir / "set", second, 0, mode);
@@ -386,20 +388,14 @@ TEST(Append, WhatIsNotTheSetsIsNotReplaced) {
 TEST(Append, WithParity) {
   TempDir dir;
   const Corpus first = mixed_corpus(), second = more("m", 50);
-  SetOptions o;
-  o.parity = 0.2;
-  {
-    auto writer = SetWriter::open(dir / "set", first.plan(), o);
-    LLMC_ASSERT_OK(put_all(**writer, first));
-    ASSERT_TRUE((*writer)->finish().ok());
-  }
+  LLMC_ASSERT_OK(compress_with_parity(dir / "set", first));
   LLMC_ASSERT_OK(append(dir / "set", second));
   expect_sound(dir / "set");
   const auto sound = contents(dir / "set");
   for (const char* name : {"shard-000001.h5", "shard-000006.h5", "manifest.json"}) {
     Bytes bytes = sound.at(name);
     bytes[bytes.size() / 2] ^= 0x40;
-    overwrite(dir / "set" / name, bytes);
+    overwrite(dir.path() / "set" / name, bytes);
   }
   ASSERT_TRUE(repair_archive(dir / "set", false).ok());
   EXPECT_TRUE(contents(dir / "set") == sound);

@@ -111,9 +111,9 @@ TEST_F(Damage, FlippedBitsInASet) {
     for (const auto& [name, bytes] : files) {
       Bytes bad = bytes;
       bad[random() % bad.size()] ^= static_cast<uint8_t>(1 << (random() % 8));
-      overwrite(dir_ / "set" / name, bad);
+      overwrite(dir_.path() / "set" / name, bad);
       ASSERT_FALSE(examine(dir_ / "set", set_.text, name));
-      overwrite(dir_ / "set" / name, bytes);
+      overwrite(dir_.path() / "set" / name, bytes);
     }
   }
   EXPECT_TRUE(examine(dir_ / "set", set_.text, "restored"));

@@ -64,7 +64,7 @@ TEST_F(Dictionaries, StandInTheirShards) {
     EXPECT_EQ((*shard)->block().features, 1u);
     EXPECT_EQ((*shard)->has_dictionary(), s != 1);
     EXPECT_TRUE(s == 1 || *(*shard)->read_dictionary() == dictionary(corpus_.plan(), s));
-    LLMC_ASSERT_OK(check_hdf5_view(dir_ / "set" / shard_name(s)));
+    LLMC_ASSERT_OK(check_hdf5_view(dir_.path() / "set" / shard_name(s)));
   }
   auto report = verify_archive(dir_ / "set");
   ASSERT_TRUE(report.ok() && report->sound());
@@ -113,7 +113,7 @@ TEST_F(Dictionaries, WithoutThemAllFramesArePartial) {
 
 TEST_F(Dictionaries, DamageNamesWhatDependsOnIt) {
   LLMC_ASSERT_OK(make(dir_ / "set"));
-  const fs::path path = dir_ / "set" / shard_name(0);
+  const fs::path path = dir_.path() / "set" / shard_name(0);
   const Bytes good = *read_file(path);
   const UserBlock block = *ShardFile::read_block(path);
   for (const uint64_t at : {uint64_t{0}, uint64_t{5}, uint64_t{30}, uint64_t{block.dictionary_bytes - 1}}) {
@@ -136,7 +136,7 @@ TEST_F(Dictionaries, DamageNamesWhatDependsOnIt) {
 
 TEST_F(Dictionaries, FieldsThatCannotBeAreRefused) {
   LLMC_ASSERT_OK(make(dir_ / "set"));
-  const UserBlock good = *ShardFile::read_block(dir_ / "set" / shard_name(0));
+  const UserBlock good = *ShardFile::read_block(dir_.path() / "set" / shard_name(0));
   const auto parsed = [&](const UserBlock& block) { return UserBlock::parse(block.serialize(), good.file_bytes, "x").ok(); };
   ASSERT_TRUE(parsed(good));
   const auto refuses = [&](auto change) {

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "frame/frame.h"
 #include "plan/plan.h"
+#include "support/process.h"
 
 namespace llmc::test {
 
@@ -27,23 +28,6 @@ namespace fs = std::filesystem;
     const ::llmc::Status status_ = (expr);              \
     ASSERT_TRUE(status_.ok()) << status_.message();     \
   } while (0)
-
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (fs::temp_directory_path() / "llmc-archive-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 // In place and without syncs: sweeps do this thousands of times.
 inline void overwrite(const fs::path& path, ByteView bytes) {
@@ -124,6 +108,9 @@ inline Corpus mixed_corpus(uint64_t shard_bytes = 4000, uint32_t chunk_bytes = 5
   c.entries.back().source_digest.fill(3);
   return c;
 }
+
+// What stands at `out` in the tests that break off a process: one shard in a file, several in a folder.
+inline Corpus corpus_for(const fs::path& out) { return mixed_corpus(out.extension() == ".h5" ? 0 : 6000, 1024); }
 
 // docs/FORMAT.md 3.
 inline uint32_t test_seed(const Corpus& c, const Plan& plan, uint32_t shard) {

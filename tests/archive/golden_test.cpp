@@ -144,7 +144,7 @@ else:
     raise SystemExit('read without a plugin')
 print('h5py', h5py.version.version, 'HDF5', h5py.version.hdf5_version)
 )")));
-  const std::string command = python + " " + (dir / "t.py").string() + " " + (dir / "x.h5").string() + " " +
+  const std::string command = python + " " + (dir / "t.py") + " " + (dir / "x.h5") + " " +
                               std::to_string(c.text.size()) + " 512 " + to_hex(shard->block().index);
   EXPECT_EQ(std::system(("HDF5_PLUGIN_PATH=" + dir.path().string() + " " + command).c_str()), 0) << command;
 }
@@ -161,12 +161,12 @@ TEST(Golden, RecoveryByHand) {
   overwrite(dir / "recover.py", as_bytes(document.substr(begin + 10, end - begin - 10)));
   const Corpus c = mixed_corpus(0);
   LLMC_ASSERT_OK(compress(dir / "x.h5", c));
-  const std::string command = python + " " + (dir / "recover.py").string() + " " + (dir / "x.h5").string() + " " +
-                              (dir / "out").string() + " > " + (dir / "log").string();
+  const std::string command = python + " " + (dir / "recover.py") + " " + (dir / "x.h5") + " " +
+                              (dir / "out") + " > " + (dir / "log");
   ASSERT_EQ(std::system(("HDF5_PLUGIN_PATH=" + dir.path().string() + " " + command).c_str()), 0) << command;
   size_t at = 0;
   for (const Entry& e : c.entries) {
-    const fs::path path = (dir / "out") / e.name;
+    const fs::path path = dir.path() / "out" / e.name;
     if (e.kind == Entry::Kind::directory) {
       EXPECT_TRUE(fs::is_directory(path));
     } else if (e.kind == Entry::Kind::symlink) {

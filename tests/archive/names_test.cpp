@@ -36,6 +36,18 @@ NameIndexFacts write(const fs::path& path, const std::vector<NamedPlace>& all) {
   return *writer->finish();
 }
 
+// All of them in order, and then the end, however often it is asked for.
+void expect_streamed(NameIndex& index, const std::vector<NamedPlace>& all) {
+  NameIndexStream stream(index);
+  for (const NamedPlace& place : all) {
+    const auto next = stream.next();
+    ASSERT_TRUE(next.ok() && *next);
+    ASSERT_EQ((*next)->name, place.name);
+  }
+  EXPECT_EQ(*stream.next(), nullptr);
+  EXPECT_EQ(*stream.next(), nullptr);
+}
+
 TEST(NameIndex, FindsEveryNameAndNoOther) {
   TempDir dir;
   for (const size_t count : {size_t{0}, size_t{1}, size_t{40}, size_t{60000}}) {
@@ -57,14 +69,7 @@ TEST(NameIndex, FindsEveryNameAndNoOther) {
     }
     EXPECT_FALSE(*index->find(""));
     EXPECT_FALSE(*index->find("\xff"));
-    NameIndexStream stream(*index);
-    for (const NamedPlace& place : all) {
-      const auto next = stream.next();
-      ASSERT_TRUE(next.ok() && *next);
-      ASSERT_EQ((*next)->name, place.name);
-    }
-    EXPECT_EQ(*stream.next(), nullptr);
-    EXPECT_EQ(*stream.next(), nullptr);
+    expect_streamed(*index, all);
   }
 }
 
@@ -119,7 +124,7 @@ TEST(NameIndex, ADeepTreeIsRead) {
   for (const uint32_t levels : {8u, 9u, 13u}) {
     std::vector<NamedPlace> all;
     for (uint32_t i = 0; i < 1u << levels; ++i) {
-      char digits[5];
+      char digits[9];
       std::snprintf(digits, sizeof digits, "%04x", i);
       all.push_back({digits + std::string(20, 'x'), 7, i});
     }
@@ -135,13 +140,7 @@ TEST(NameIndex, ADeepTreeIsRead) {
       ASSERT_TRUE(found.ok() && *found) << all[i].name;
       EXPECT_EQ((*found)->entry, all[i].entry);
     }
-    NameIndexStream stream(*index);
-    for (const NamedPlace& place : all) {
-      const auto next = stream.next();
-      ASSERT_TRUE(next.ok() && *next);
-      ASSERT_EQ((*next)->name, place.name);
-    }
-    EXPECT_EQ(*stream.next(), nullptr);
+    expect_streamed(*index, all);
   }
 }
 

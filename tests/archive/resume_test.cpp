@@ -17,28 +17,16 @@
 namespace llmc::test {
 namespace {
 
-Corpus corpus_for(const fs::path& out) { return mixed_corpus(out.extension() == ".h5" ? 0 : 6000, 1024); }
-
 // Compresses in a process of its own, since a fault is armed for the life of one.
 pid_t start_child(const fs::path& out, const std::string& fault) {
   const pid_t child = ::fork();
   if (child != 0) return child;
   ::setenv("LLMC_FAULT", fault.c_str(), 1);
-  ::setenv("LLMC_TEST_OUT", out.c_str(), 1);
   const int null = ::open("/dev/null", O_WRONLY);
   ::dup2(null, 1);
   ::dup2(null, 2);
-  ::execl("/proc/self/exe", "test_archive", "--gtest_filter=ResumeChild.*", "--gtest_also_run_disabled_tests", nullptr);
+  ::execl(LLMC_RESUME_CHILD, "resume_child", out.c_str(), nullptr);
   ::_exit(99);
-}
-
-// No test of its own but the child process that start_child() runs: disabled so that nothing else does.
-TEST(ResumeChild, DISABLED_Compress) {
-  const char* out = std::getenv("LLMC_TEST_OUT");
-  if (!out) GTEST_SKIP() << "not run: started by other tests only";
-  // _exit: what a destructor would tidy up is not what these tests are about.
-  const Status status = compress(out, corpus_for(out), 0, SetMode::resume);
-  ::_exit(status.ok() ? 0 : 1);
 }
 
 // What stands there is a whole archive, or none at all in the eyes of a reader.

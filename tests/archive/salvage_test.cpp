@@ -113,7 +113,7 @@ TEST(SalvageParts, ThatShareASeedStayApart) {
     LLMC_ASSERT_OK(put_all(**writer, parts[p]));
     ASSERT_TRUE((*writer)->finish().ok());
   }
-  fs::copy_file(dir / "set" / shard_name(1), dir / "set/copy-of-1");
+  fs::copy_file(dir.path() / "set" / shard_name(1), dir / "set/copy-of-1");
   const auto expect_parts = [&](const Salvaged& found, size_t count) {
     ASSERT_EQ(found.shards.size(), count);
     std::set<std::string> labels;

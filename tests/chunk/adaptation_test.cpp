@@ -96,6 +96,9 @@ TEST(FitAdaptation, TakesWhateverASampleHolds) {
 
 // Memory for what a thread has seen, not for each part: a MiB in chunks of 256 bytes has thousands.
 TEST(FitAdaptation, TakesManySmallParts) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "not run: AddressSanitizer keeps what is freed";
+#endif
   const auto model = *embedded_model();
   const std::vector<Bytes> parts(4000, Bytes(1, 'x'));
   FitOptions options = fit_options(2);

@@ -46,7 +46,8 @@ struct Pass {
 Result<Pass> run(const ChunkCodec& codec, bool encode, std::vector<ChunkItem> items, const Settings& settings) {
   const auto began = std::chrono::steady_clock::now();
   const std::clock_t cpu_began = std::clock();
-  auto outcomes = (encode ? encode_all : decode_all)(codec, std::move(items), settings.streams, settings.threads, nullptr);
+  auto outcomes = encode ? encode_all(codec, std::move(items), settings.streams, settings.threads)
+                         : decode_all(codec, std::move(items), settings.streams, settings.threads);
   Pass pass;
   pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   pass.cpu_seconds = static_cast<double>(std::clock() - cpu_began) / CLOCKS_PER_SEC;
@@ -159,7 +160,7 @@ Status run_all(const po::variables_map& options) {
   LLMC_ASSIGN(const auto engine, make_native_engine(model, options["isa"].as<std::string>()));
   fmt::print("model {} {}, {}, codec {}, window {}, carry {}, chunk {}, {} streams, {} threads\n", model->name(),
              to_hex(model->digest()).substr(0, 12), engine->name(), codec_name(settings.parameters.codec),
-             settings.parameters.window, settings.parameters.carry, settings.chunk, settings.streams, settings.threads, nullptr);
+             settings.parameters.window, settings.parameters.carry, settings.chunk, settings.streams, settings.threads);
   for (const auto& path : options["file"].as<std::vector<std::string>>()) LLMC_TRY(bench(engine.get(), path, settings));
   return {};
 }
