@@ -346,6 +346,21 @@ Status SetWriter::set_dictionary(uint32_t shard, ByteView bytes) {
   return commit_if_complete(shard);
 }
 
+Status SetWriter::check_text(uint32_t shard, uint32_t chunk, uint32_t text_crc) const {
+  if (committed(shard) || !spool_->has_frame(shard, chunk)) return {};
+  LLMC_ASSIGN(const Bytes bytes, spool_->read_frame(shard, chunk));
+  LLMC_ASSIGN(const Frame frame, parse_frame(bytes, spool_->seed(shard).value_or(0)));
+  if (frame.text_crc == text_crc) return {};
+  const uint64_t begin = plan_->chunk_offset(chunk);
+  std::string names;
+  for (const Piece& piece : plan_->pieces_in(shard, begin, begin + plan_->chunk_size(shard, chunk))) {
+    names += (names.empty() ? "" : " or ") + printable(plan_->entries()[piece.entry].name);
+    if (names.size() > 400) break;
+  }
+  return {Code::failure, names + ": has changed since this output was begun: chunk " + std::to_string(chunk) + " of shard " +
+                             std::to_string(shard) + " was made of other text; --force starts anew"};
+}
+
 Status SetWriter::put(uint32_t shard, uint32_t chunk, ByteView bytes) {
   const std::string where = "shard " + std::to_string(shard) + " chunk " + std::to_string(chunk);
   if (finished_) return {};
@@ -413,6 +428,7 @@ Status SetWriter::commit(uint32_t shard) {
     parities_[shard] = facts;
   }
   LLMC_TRY(rename_durable(temporary, shard_path(shard)));
+  LLMC_TRY(fault_point("archive.shard_committed"));
   if (parity_ == 0) LLMC_TRY(remove_file(parity_path(shard_path(shard))));  // of what stood there before
   committed_[shard] = true;
   seeds_[shard] = contents.seed;
@@ -474,7 +490,10 @@ Status SetWriter::clear_work() {
     if (item.path() != paths_.lock) old.push_back(item.path());
   }
   if (error) return errno_status(error.value(), paths_.work);
-  for (const fs::path& path : old) LLMC_TRY(remove_file(path));
+  for (const fs::path& path : old) {
+    LLMC_TRY(fault_point("archive.tidy"));
+    LLMC_TRY(remove_file(path));
+  }
   return {};
 }
 

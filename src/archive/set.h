@@ -106,6 +106,9 @@ class SetWriter {
   Status set_dictionary(uint32_t shard, ByteView frame);
   bool has_dictionary(uint32_t shard) const { return committed(shard) || spool_->has_dictionary(shard); }  // it was set
   Result<Bytes> dictionary(uint32_t shard) const { return spool_->read_dictionary(shard); }  // of a shard that is not committed
+  // A chunk that is here from an earlier run codes a text of this CRC-32C. Code::failure where it does not: then an input
+  // has changed since. Nothing is said of chunks of committed shards, or of those that are not here.
+  Status check_text(uint32_t shard, uint32_t chunk, uint32_t text_crc) const;
   // What is here already is left as it is. Code::corrupt where the frame is damaged or not the
   // chunk's. Writes and commits the shard when this completes it.
   Status put(uint32_t shard, uint32_t chunk, ByteView frame);

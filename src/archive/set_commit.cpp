@@ -198,6 +198,7 @@ Result<SetSummary> SetWriter::commit_set() {
   }
   LLMC_TRY(fault_point("archive.manifest"));
   LLMC_TRY(rename_durable(temporary, paths_.manifest));
+  LLMC_TRY(fault_point("archive.committed"));
   if (!base_) {
     summary.file_bytes += text.size();
     return summary;

@@ -14,11 +14,14 @@ namespace llmc {
 const std::vector<std::string>& fault_names() {
   static const std::vector<std::string> names = {
       "archive.before_user_block",
+      "archive.committed",
       "archive.frames_written",
       "archive.manifest",
       "archive.names",
       "archive.parity",
       "archive.shard_closed",
+      "archive.shard_committed",
+      "archive.tidy",
       "corpus.read",
       "dispatch.result",
       "file.rename",

@@ -185,6 +185,7 @@ Result<std::optional<Task>> CompressJob::next() {
     }
     if (text.empty()) continue;
     if (set_.have(shard, chunk)) {
+      LLMC_TRY(set_.check_text(shard, chunk, crc32c(text)));
       ++totals_.kept_chunks;
       continue;
     }

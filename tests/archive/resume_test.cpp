@@ -185,6 +185,14 @@ TEST(Resume, RefusesWhatHasChanged) {
   auto set = SetWriter::open(dir / "out", c.plan());
   ASSERT_TRUE(set.ok());
   const Plan plan = c.plan();
+  // The text of a chunk whose frame is here from before; of a committed shard, and of what is still to come, nothing is said.
+  const Plan known = c.plan();
+  EXPECT_TRUE((*set)->check_text(1, 0, crc32c(chunk_text(c, known, 1, 0))).ok());
+  const Status other = (*set)->check_text(1, 0, 1);
+  EXPECT_EQ(other.code(), Code::failure);
+  EXPECT_NE(other.message().find("has changed since"), std::string::npos) << other.message();
+  EXPECT_TRUE((*set)->check_text(0, 0, 1).ok());
+  EXPECT_TRUE((*set)->check_text(1, 1, 1).ok());
   EXPECT_EQ((*set)->set_seed(0, 1).code(), Code::failure) << "of a committed shard";
   EXPECT_EQ((*set)->set_seed(1, 1).code(), Code::failure) << "of one in the spool";
   EXPECT_TRUE((*set)->set_seed(1, test_seed(c, plan, 1)).ok());

@@ -1,5 +1,6 @@
 // Killed at any point, nothing that was finished is lost, and the repeated run ends with the same archive.
 #include <csignal>
+#include <set>
 
 #include "cli/product.h"
 
@@ -17,13 +18,13 @@ class Resume : public testing::Test {
     ASSERT_EXIT_CODE(llmc(arguments(dir / "whole")), 0);
   }
   std::string arguments(const std::string& out) const {
-    return "compress " + (dir / "in") + " -o " + out + " --chunk 2K --shard 12K --streams 2 --engine native --parity 10%";
+    return "compress " + (dir / "in") + " -o " + out + " --chunk 2K --shard 12K --streams 2 --engine native --parity 10% --verify 50%";
   }
-  // Runs to the end, however often it takes; compares with the undisturbed set.
-  void expect_completes(const std::string& out, const std::string& what) {
-    const Outcome outcome = llmc(arguments(out) + " --resume");
+  // The next run ends with the undisturbed set.
+  void expect_completes(const std::string& out, const std::string& what, const std::string& how = " --resume") {
+    const Outcome outcome = llmc(arguments(out) + how);
     ASSERT_EXIT_CODE(outcome, 0) << what;
-    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "") << what;
+    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).code, 0) << what;
   }
   const TempDir dir;
 };
@@ -32,22 +33,26 @@ TEST_F(Resume, KilledAtEveryFaultPoint) {
   const Outcome list = llmc("faults");
   ASSERT_EXIT_CODE(list, 0);
   std::istringstream names(list.out);
+  // What a run passes once, and what only sets pass that are appended to or large (append_test.cpp).
+  const std::set<std::string> once = {"archive.committed", "archive.manifest", "plan.saved", "spool.created"};
   int kills = 0, number = 0;
   for (std::string name; names >> name;) {
     for (const int hit : {1, 2}) {
-      const std::string out = dir / ("set" + std::to_string(number++));
-      const Outcome killed = shell("LLMC_FAULT=" + name + ":" + std::to_string(hit) + ":kill " + product() + " " + arguments(out));
-      kills += killed.code == 128 + SIGKILL || killed.code == 137;
-      if (killed.code != 0) {
-        EXPECT_FALSE(fs::exists(out + "/manifest.json") && name != "file.renamed") << name << " killed, yet committed";
-      }
-      expect_completes(out, name + ":" + std::to_string(hit));
+      const std::string out = dir / ("set" + std::to_string(number++)), what = name + ":" + std::to_string(hit);
+      const Outcome killed = shell("LLMC_FAULT=" + what + ":kill " + product() + " " + arguments(out));
+      const bool met = name != "archive.names" && (hit == 1 || !once.contains(name));
+      EXPECT_EXIT_CODE(killed, met ? 128 + SIGKILL : 0) << what;
+      kills += killed.code != 0;
+      // Whether the moment lies behind the commit, as docs/FORMAT.md has it.
+      const bool committed = !met || name == "archive.committed" || name == "archive.tidy";
+      EXPECT_EQ(fs::exists(out + "/manifest.json"), committed) << what;
+      EXPECT_EXIT_CODE(llmc("verify " + out), committed ? 0 : 10) << what;
+      // The same command, word for word, goes on as --resume does.
+      expect_completes(out, what, hit == 1 && !committed ? "" : " --resume");
       fs::remove_all(out);
     }
   }
-  RecordProperty("kills", kills);
-  // All but points that one run passes once are hit twice.
-  EXPECT_GE(kills, 2 * number / 3);
+  std::printf("tally: %d kills at fault points, each resumed to identical bytes\n", kills);
 }
 
 TEST_F(Resume, FailedAtEveryFaultPoint) {
@@ -64,6 +69,7 @@ TEST_F(Resume, FailedAtEveryFaultPoint) {
       EXPECT_EXIT_CODE(failed, 3);
     } else {
       EXPECT_EXIT_CODE(failed, 1) << name;
+      EXPECT_EQ(fs::exists(out + "/manifest.json"), name == "archive.committed" || name == "archive.tidy") << name;
       expect_completes(out, name);
     }
     fs::remove_all(out);
@@ -79,6 +85,32 @@ TEST_F(Resume, AnotherPlanIsRefused) {
   EXPECT_NE(outcome.err.find("b.txt"), std::string::npos) << outcome.err;
   // Given up on purpose, it is made anew.
   EXPECT_EXIT_CODE(llmc(arguments(out) + " --force"), 0);
+}
+
+// Edited between the runs, with size, times and inode as they were: what the earlier run has coded is held against the text. The
+// kill comes long before the file's end, so that its SHA-256 is not known yet, and the shard's begin stays as it was.
+TEST_F(Resume, AChangeThatOnlyTheTextShowsIsRefused) {
+  const std::string text = cut("enwik6", 400000), file = dir / "long/a.txt", out = dir / "set";
+  spill(file, text);
+  const std::string command = "compress " + (dir / "long") + " -o " + out + " --chunk 2K --codec zstd";
+  ASSERT_EXIT_CODE(shell("LLMC_FAULT=spool.append:8:kill " + product() + " " + command), 128 + SIGKILL);
+  const auto put = [&](const std::string& bytes) {
+    ASSERT_EXIT_CODE(shell("touch -r " + file + " " + (dir / "then")), 0);
+    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << bytes;
+    ASSERT_EXIT_CODE(shell("touch -r " + (dir / "then") + " " + file), 0);
+  };
+  std::string changed = text;
+  for (size_t at = 3000; at < changed.size(); at += 2048) changed[at] ^= 1;
+  put(changed);
+  for (const char* how : {"", " --resume"}) {
+    const Outcome outcome = llmc(command + how);
+    EXPECT_EXIT_CODE(outcome, 1);
+    EXPECT_NE(outcome.err.find("a.txt: has changed since"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(fs::exists(out + "/manifest.json"));
+  }
+  put(text);
+  ASSERT_EXIT_CODE(llmc(command), 0);
+  EXPECT_EXIT_CODE(llmc("verify --data " + out), 0);
 }
 
 TEST_F(Resume, DrainsOnRequest) {
@@ -123,7 +155,7 @@ TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
       shell("sleep 0.1");
     }
     ASSERT_EXIT_CODE(again, 0) << "round " << i;
-    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).out, "") << "round " << i;
+    EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).code, 0) << "round " << i;
     fs::remove_all(out);
   }
   std::printf("tally: %d of %d runs were killed before their end; none lost anything\n", killed, rounds);
