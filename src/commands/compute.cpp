@@ -288,7 +288,7 @@ Result<std::unique_ptr<Engine>> open_engine(const std::string& engine, std::shar
 }
 
 Status cancel_job(Context& context, Status why) {
-  if (context.size() > 1) {
+  if (context.size() > 1 && !context.rank_lost) {
     Bytes message = pack_status(why.ok() ? Status(Code::drained, "nothing to do") : why);
     const Status sent = context.comm->broadcast(0, &message, setup_deadline);
     if (!sent.ok()) log::warn("{}", sent.message());
@@ -336,6 +336,7 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
     end_if_hanging(status, report.clean, options.before_abort);
     return status;
   }
+  if (context.rank_lost) return {Code::failure, "a rank is lost, so nothing more is computed in this run"};
   JobSetup told = setup;
   ByteView weights;
   if (options.send_weights && setup.needs_model()) {
@@ -354,12 +355,21 @@ Status run_job(Context& context, const ComputeOptions& options, const JobSetup& 
   record.set_names(*names);
   status = coordinate(*context.comm, work, coordinator, &report);
   tell(record, report, status, tables);
+  if (status.ok() && !report.clean) {
+    // What the others have done is brought to its end first.
+    context.rank_lost = true;
+    log::warn("a rank did not leave in time; all work was done without it, and when it is written the MPI job is ended");
+    return status;
+  }
   end_if_hanging(status, report.clean, options.before_abort);
   return status;
 }
 
 void note_finished(const ComputeOptions& options, const JobSetup& setup, const JobSize& size) {
-  RunRecord record(facts_of(options, setup, size));
+  RunFacts facts = facts_of(options, setup, size);
+  std::error_code error;
+  if (std::filesystem::exists(facts.report, error)) facts.report.clear();
+  RunRecord record(std::move(facts));
   tell(record, {}, {}, {});
 }
 

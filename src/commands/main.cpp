@@ -106,6 +106,7 @@ int main(int argc, char** argv) {
   }
   // One rank alone speaks through its exit code: the first that is not 0 makes mpirun end the rest.
   const int code = context.coordinator() ? exit_code(status.code()) : 0;
+  if (context.rank_lost) abort_job(137);  // mpirun's own code for a lost rank, upon which scripts repeat the command
   context.comm.reset();
   mpi.reset();
   return code;

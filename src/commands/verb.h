@@ -15,6 +15,8 @@ namespace llmc {
 struct Context {
   std::unique_ptr<Comm> comm;  // null: one process, MPI never started
   Placement placement;
+  // All work is done, but a rank is lost: MPI cannot be ended in order, nor used for another job. main() ends it by abort_job().
+  bool rank_lost = false;
   int rank() const { return comm ? comm->rank() : 0; }
   int size() const { return comm ? comm->size() : 1; }
   // The rank that reads, plans, writes and speaks to the user.
