@@ -50,6 +50,9 @@ needed_packages='build-essential cmake ninja-build pkg-config libopenmpi-dev ope
 peer_packages='xz-utils zstd zpaq p7zip-full brotli'
 # Only for tests, which say "not run" without them.
 test_packages='python3-h5py'
+# Only for the long tests: fuzzers, another processor, a Slurm and several hosts on this machine.
+long_packages='clang libclang-rt-dev g++-aarch64-linux-gnu qemu-user-static iproute2 munge slurmctld slurmd slurm-client
+  slurm-wlm-basic-plugins'
 # torch alone, without the 3 GB of CUDA libraries that only its GPU half opens; libtorch_cpu.so needs these two.
 torch_version=2.11.0
 torch_cpu_wheels="torch==$torch_version nvidia-cuda-cupti==13.0.* nvidia-cuda-runtime==13.0.*"
@@ -104,7 +107,7 @@ install_packages() {
   fi
 }
 
-# setup_packages venv|no-venv [tests]
+# setup_packages venv|no-venv [tests|long-tests]
 setup_packages() {
   if ! command -v dpkg-query >/dev/null 2>&1; then
     say "not a Debian system; expecting the equivalents of: ${needed_packages//$'\n' /}"
@@ -123,10 +126,14 @@ setup_packages() {
     install_packages optional $peer_packages
     touch "$llmc_build/.llmc-peers-tried"
   fi
-  if [ "${2:-}" = tests ] && [ ! -e "$llmc_build/.llmc-test-packages-tried" ]; then
+  if [ -n "${2:-}" ] && [ ! -e "$llmc_build/.llmc-test-packages-tried" ]; then
     # shellcheck disable=SC2086
     install_packages optional $test_packages
     touch "$llmc_build/.llmc-test-packages-tried"
+  fi
+  if [ "${2:-}" = long-tests ]; then
+    # shellcheck disable=SC2086
+    install_packages optional $long_packages
   fi
 }
 
@@ -154,13 +161,13 @@ pip_once() {
   exec 9>&-
 }
 
-# setup [--light] [--tests]: afterwards llmc_build is the build folder, llmc_preset its preset, llmc_torch_dir torch.
+# setup [--light] [--tests | --long-tests]: afterwards llmc_build is the build folder, llmc_preset its preset, llmc_torch_dir torch.
 setup() {
   local light=0 tests=0 word with_tests=
   for word in "$@"; do
     case $word in
       --light) light=1 ;;
-      --tests) tests=1 with_tests=tests ;;
+      --tests | --long-tests) tests=1 with_tests=${word#--} ;;
       *) fail "setup: unknown word '$word'" ;;
     esac
   done

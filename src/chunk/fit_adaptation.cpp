@@ -122,12 +122,14 @@ class Fit {
   Status see(Session& session, size_t part, Seen* seen) {
     seen->clear(state_.bias.size());
     session.reset(0);
-    return score_text(session, base_->config().start, symbols_[part], WindowCursor(options_.window, options_.carry), Ask::tables,
-                      [&](int row, Symbol want) -> Status {
-                        if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
-                        if (want < base_->config().vocab) take(session.weights(row), session.total(row), want, seen);
-                        return {};
-                      });
+    const auto answer = [&](int row, Symbol want) -> Status {
+      if (options_.stop && options_.stop()) return {Code::interrupted, "stopped on request"};
+      if (want < base_->config().vocab) take(session.weights(row), session.total(row), want, seen);
+      return {};
+    };
+    const WindowCursor begin(options_.window, options_.carry);
+    const Status scored = score_text(session, base_->config().start, symbols_[part], begin, Ask::tables, answer);
+    return scored.code() == Code::range ? scored.with("the sample cannot be used") : scored;
   }
 
   void take(std::span<const uint32_t> weights, uint64_t total, Symbol truth, Seen* seen) const {

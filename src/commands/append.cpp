@@ -186,9 +186,13 @@ Status run_append(Context& context, const Words& words) {
   if (done) return {};
   LLMC_ASSIGN(AppendOptions options, read_append_options(set));
   if (!context.coordinator()) return run_worker(context, options.compute);
+  if (options.dry_run) {  // its sample is no run
+    options.compute.status_file.clear();
+    options.compute.report.clear();
+  }
   bool started = false;
   const Status status = append(context, options, &started);
-  return started ? status : cancel_job(context, status);
+  return conclude(options.compute.status_file, "append", options.output, started ? status : cancel_job(context, status));
 }
 
 }  // namespace llmc

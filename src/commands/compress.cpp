@@ -219,18 +219,23 @@ Status run(Context& context, const Words& words, bool job) {
     LLMC_TRY(run_worker(context, options.compute));
     return decodes ? run_worker(context, options.compute) : Status();
   }
+  if (options.dry_run) {  // its sample is no run
+    options.compute.status_file.clear();
+    options.compute.report.clear();
+  }
+  const auto end = [&](Status outcome) { return conclude(options.compute.status_file, "compress", options.output, std::move(outcome)); };
   bool started = false;
   Status status = compress(context, options, &started);
   if (!started) status = cancel_job(context, std::move(status));
   const bool made = status.ok() || status.code() == Code::partial;
-  if (!check || !made) return decodes ? cancel_job(context, status) : status;
+  if (!check || !made) return end(decodes ? cancel_job(context, status) : status);
   started = false;
   ComputeOptions checking = options.compute;  // the status file and the report stay those of the compression
   checking.status_file.clear();
   checking.report.clear();
   Status checked = check_archive(context, options.output, decodes, checking, &started);
   if (decodes && !started) checked = cancel_job(context, std::move(checked));
-  return checked.ok() ? status : checked;
+  return end(checked.ok() ? status : checked);
 }
 
 }  // namespace

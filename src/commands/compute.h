@@ -73,7 +73,8 @@ struct JobSize {
 Status run_job(Context& context, const ComputeOptions& options, const JobSetup& setup,
                std::shared_ptr<const Model> model, const JobSize& size, Job& job, std::vector<std::string>* names = nullptr,
                const std::function<void(RunTables*)>& tables = {});
-// In place of run_job where there is nothing to do, or an earlier run has done it: the status file and the report say so.
+// In place of run_job where there is nothing to do, or an earlier run has done it: the status file says so, and the report where
+// there is none yet; that of the run which did the work stays.
 void note_finished(const ComputeOptions& options, const JobSetup& setup, const JobSize& size);
 // The coordinator gave up before run_job: lets the workers go. Returns `why`.
 Status cancel_job(Context& context, Status why);

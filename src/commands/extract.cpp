@@ -152,7 +152,7 @@ Status run_extract(Context& context, const Words& words) {
   if (!context.coordinator()) return run_worker(context, options.compute);
   bool started = false;
   const Status status = extract(context, options, &started);
-  return started ? status : cancel_job(context, status);
+  return conclude(options.compute.status_file, "extract", options.archive, started ? status : cancel_job(context, status));
 }
 
 }  // namespace llmc

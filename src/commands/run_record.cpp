@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -65,6 +66,26 @@ ordered_json environment_json(const std::string& model) {
   return j;
 }
 
+const char* state_of(const Status& outcome) {
+  if (outcome.ok()) return "done";
+  if (outcome.code() == Code::drained) return "drained";
+  return outcome.code() == Code::interrupted ? "interrupted" : "failed";
+}
+
+// What the status files of all runs begin with, and what stands in their place where there was nothing to compute.
+ordered_json status_head(const std::string& verb, const std::string& output, const std::string& state, const Status& outcome) {
+  ordered_json j;
+  j["message_type"] = "status";
+  j["verb"] = verb;
+  j["output"] = output;
+  j["state"] = state;
+  if (!outcome.ok()) j["message"] = outcome.message();
+  j["host"] = host_name();
+  j["pid"] = ::getpid();
+  j["updated"] = utc_now();
+  return j;
+}
+
 double ratio_of(uint64_t plain, uint64_t coded) { return coded ? static_cast<double>(plain) / static_cast<double>(coded) : 0; }
 
 }  // namespace
@@ -87,16 +108,9 @@ std::string RunRecord::status_json(const CoordinatorReport& now, const std::stri
     if (elapsed > points_[i].seconds) rate = static_cast<double>(c.plain_bytes - points_[i].bytes) / (elapsed - points_[i].seconds);
     break;
   }
-  ordered_json j;
-  j["message_type"] = "status";
-  j["verb"] = facts_.verb;
-  j["output"] = facts_.output;
-  j["state"] = state;
-  if (!outcome.ok()) j["message"] = outcome.message();
-  j["host"] = host_name();
+  ordered_json j = status_head(facts_.verb, facts_.output, state, outcome);
   j["slurm"] = slurm_json();
   j["started"] = started_;
-  j["updated"] = utc_now();
   j["seconds"] = std::round(elapsed * 10) / 10;
   j["chunks_done"] = c.done + facts_.tasks_before;
   j["chunks_total"] = facts_.tasks;
@@ -147,10 +161,23 @@ Status RunRecord::finish(const CoordinatorReport& last, const Status& outcome) {
   took_ = seconds();
   points_.push_back({took_, last.counts.plain_bytes, last.counts.workers});
   if (facts_.status_file.empty()) return {};
-  const char* const state = outcome.ok() ? "done" : outcome.code() == Code::drained ? "drained"
-                            : outcome.code() == Code::interrupted                  ? "interrupted"
-                                                                                   : "failed";
-  return write_file_atomic(facts_.status_file, as_bytes(status_json(last, state, outcome)));
+  return write_file_atomic(facts_.status_file, as_bytes(status_json(last, outcome.ok() ? "finishing" : state_of(outcome), outcome)));
+}
+
+Status conclude(const std::string& status_file, const std::string& verb, const std::string& output, Status outcome) {
+  if (status_file.empty()) return outcome;
+  ordered_json j = status_head(verb, output, state_of(outcome), outcome);
+  const auto before = read_file(status_file, uint64_t{64} << 20);
+  const auto old = before.ok() ? ordered_json::parse(before->begin(), before->end(), nullptr, false) : ordered_json();
+  if (old.is_object() && old.value("host", "") == j["host"] && old.value("pid", 0) == j["pid"]) {
+    for (const auto& [key, value] : old.items()) {
+      if (!j.contains(key) && key != "message") j[key] = value;
+    }
+  }
+  j["exit_code"] = exit_code(outcome.code());
+  const Status written = write_file_atomic(status_file, as_bytes(text_of(j)));
+  if (!written.ok()) log::warn("{}", written.message());
+  return outcome;
 }
 
 std::string RunRecord::report_json(const RunTables& tables) const {

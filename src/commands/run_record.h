@@ -1,6 +1,8 @@
 // What becomes of a run while it lasts and at its end: a status file for who watches from elsewhere, and a report.
 //
-// The status file is JSON, replaced as a whole every two seconds: a reader always sees a complete one. The report is
+// The status file is JSON, replaced as a whole every two seconds: a reader always sees a complete one. Its state is "running" or
+// "draining" while chunks are computed, "finishing" while what they gave is written, and at the very end "done" (exit code 0),
+// "drained", "interrupted" or "failed". The report is
 // one HTML page that needs nothing else, with the same figures as JSON beside it (FILE.html -> FILE.json).
 // Main thread of rank 0.
 #pragma once
@@ -47,7 +49,7 @@ class RunRecord {
   void set_names(std::vector<std::string> names) { names_ = std::move(names); }
   // Called about five times a second.
   void watch(const CoordinatorReport& now);
-  // The run is over. Writes the last status. The report follows with write_report().
+  // Computing is over: the status says so, and conclude() how it ended. The report follows with write_report().
   Status finish(const CoordinatorReport& last, const Status& outcome);
   Status write_report(const RunTables& tables) const;
 
@@ -84,6 +86,10 @@ class RunRecord {
   Status outcome_;
   bool warned_ = false;
 };
+
+// The verb's last word in its status file (no path: none), with the exit code; a file that another process wrote is replaced by one
+// that says no more than that. Returns `outcome`.
+Status conclude(const std::string& status_file, const std::string& verb, const std::string& output, Status outcome);
 
 class RunRecord::Timed : public Job {
  public:

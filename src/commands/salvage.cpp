@@ -141,7 +141,7 @@ Status run_salvage(Context& context, const Words& words) {
   if (!context.coordinator()) return run_worker(context, o.compute);
   bool started = false;
   const Status status = salvage(context, o, &started);
-  return started ? status : cancel_job(context, status);
+  return conclude(o.compute.status_file, "salvage", o.archive, started ? status : cancel_job(context, status));
 }
 
 }  // namespace llmc

@@ -185,12 +185,15 @@ Status run_verify(Context& context, const Words& words) {
   } else if (set.given("seed")) {
     return {Code::usage, "verify: --seed goes with --sample"};
   }
+  const std::string archive = set.words()[0];
+  const auto end = [&](Status outcome) { return conclude(options.status_file, "verify", archive, std::move(outcome)); };
   if (!data) {
-    for (const char* name : {"model", "engine", "threads", "streams", "shard"}) {
+    for (const char* name : {"model", "weights-from", "engine", "device", "gpus-per-rank", "threads", "streams", "lease", "report", "shard"}) {
       if (set.given(name)) return {Code::usage, std::string("verify: --") + name + " goes with --data"};
     }
     bool unused = false;
-    return context.coordinator() ? verify(context, set.words()[0], std::nullopt, {}, set.get<bool>("json"), options, &unused) : Status();
+    if (!context.coordinator()) return {};
+    return end(verify(context, archive, std::nullopt, {}, set.get<bool>("json"), options, &unused));
   }
   Selection selection;
   if (set.given("shard")) {
@@ -198,8 +201,8 @@ Status run_verify(Context& context, const Words& words) {
   }
   if (!context.coordinator()) return run_worker(context, options);
   bool started = false;
-  const Status status = verify(context, set.words()[0], selection, sample, set.get<bool>("json"), options, &started);
-  return started ? status : cancel_job(context, status);
+  const Status status = verify(context, archive, selection, sample, set.get<bool>("json"), options, &started);
+  return end(started ? status : cancel_job(context, status));
 }
 
 }  // namespace llmc

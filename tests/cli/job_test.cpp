@@ -146,6 +146,7 @@ TEST_F(Jobs, ARunReportsOnItself) {
   const Outcome failed = shell("LLMC_FAULT=dispatch.result:1:error " + product() + " compress " + (dir / "texts") + " -o " + (dir / "x") + words);
   EXPECT_EXIT_CODE(failed, 1);
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "failed");
+  EXPECT_EQ(json::parse(slurp(dir / "status.json"))["exit_code"], 1);
   EXPECT_NE(slurp(dir / "report.html").find("injected"), std::string::npos);
   EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "y") + " --report r.txt"), 2);
   // Where an earlier run has done it all, this too is said: batch scripts go by it.
@@ -154,10 +155,42 @@ TEST_F(Jobs, ARunReportsOnItself) {
   EXPECT_EQ(finished["state"], "done");
   EXPECT_EQ(finished["verb"], "compress");
   EXPECT_EQ(finished["chunks_done"], status["chunks_total"]);
-  EXPECT_EQ(json::parse(slurp(dir / "report.json"))["outcome"], "done");
+  EXPECT_EQ(json::parse(slurp(dir / "report.json"))["verb"], "compress");
+  EXPECT_NE(json::parse(slurp(dir / "report.json"))["outcome"], "done") << "the report of the run that computed last stays";
   ASSERT_EXIT_CODE(llmc("extract " + (dir / "set") + " -o " + (dir / "out") + " --resume" + words), 0);
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["verb"], "extract");
   EXPECT_EQ(json::parse(slurp(dir / "status.json"))["state"], "done");
+}
+
+// "done" is said when the archive stands, not when its chunks are computed; and by every verb that takes a status file.
+TEST_F(Jobs, TheStatusFileHasTheLastWord) {
+  const std::string file = dir / "status.json", words = " -q --status-file " + file;
+  const auto state = [&] { return json::parse(slurp(file))["state"].get<std::string>(); };
+  const std::string command = "compress " + (dir / "texts") + " -o " + (dir / "set") + " --codec zstd" + words;
+  EXPECT_EXIT_CODE(shell("LLMC_FAULT=archive.manifest:1:kill " + product() + " " + command), 137);
+  EXPECT_EQ(state(), "finishing");
+  EXPECT_EXIT_CODE(shell("LLMC_FAULT=archive.manifest:1:error " + product() + " " + command), 1);
+  EXPECT_EQ(state(), "failed");
+  EXPECT_NE(json::parse(slurp(file))["message"].get<std::string>().find("injected"), std::string::npos);
+  EXPECT_EXIT_CODE(llmc(command), 0);
+  EXPECT_EQ(state(), "done");
+  EXPECT_EQ(json::parse(slurp(file))["bytes_done"], 20500);
+  const auto said = [&](const std::string& verb, int code, const std::string& what) {
+    EXPECT_EXIT_CODE(llmc(verb + words), code) << verb;
+    EXPECT_EQ(state(), what) << verb;
+    EXPECT_EQ(json::parse(slurp(file))["exit_code"], code) << verb;
+    EXPECT_FALSE(json::parse(slurp(file)).contains("bytes_done")) << "of an earlier run";
+  };
+  said("append " + (dir / "texts") + " -o " + (dir / "set") + " --existing skip", 0, "done");
+  said("verify " + (dir / "set"), 0, "done");
+  fs::resize_file(dir / "set/shard-000000.h5", 700);
+  said("verify " + (dir / "set"), 20, "failed");
+  fs::create_directory(dir / "none");
+  said("salvage " + (dir / "none") + " -o " + (dir / "won"), 20, "failed");
+  // A look ahead is no run.
+  fs::remove(file);
+  EXPECT_EXIT_CODE(llmc("compress " + (dir / "texts") + " -o " + (dir / "other") + " --dry-run" + words), 0);
+  EXPECT_FALSE(fs::exists(file));
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST_F(Recovery, WithParity) {
   const std::vector<int> codes = run();
   EXPECT_EQ(codes, (std::vector<int>{0, 0, 20, 0, 0, 0, 0, 0, 0, 0}));
   EXPECT_EQ(content("new.set"), content("copy.set")) << "the new set holds what the old one held";
-  EXPECT_EQ(in_dir("diff -r corpus rescued/corpus && diff -r corpus salvaged/corpus").out, "");
+  EXPECT_EQ(in_dir("diff -r corpus rescued/corpus && diff -r corpus salvaged/corpus").code, 0);
   EXPECT_EXIT_CODE(in_dir("llmc-batch verify --data copy.set"), 0);
 }
 
@@ -100,7 +100,7 @@ TEST_F(Recovery, WithNothingLeftButFrames) {
   fs::remove(dir_ / "corpus.set/manifest.json");
   const std::vector<int> codes = run();
   EXPECT_EQ(codes[5], 0) << "salvage brings back all";
-  EXPECT_EQ(in_dir("diff -r corpus salvaged/corpus && diff -r corpus rescued/corpus").out, "");
+  EXPECT_EQ(in_dir("diff -r corpus salvaged/corpus && diff -r corpus rescued/corpus").code, 0);
   EXPECT_EXIT_CODE(in_dir("llmc-batch extract new.set -o again && diff -r corpus again/corpus"), 0);
 }
 

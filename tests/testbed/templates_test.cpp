@@ -87,6 +87,11 @@ TEST_F(Ends, NothingStartedIsNotDone) {
     EXPECT_EQ(run(name, 0, "running", 75, 0, "RUNNING", element), "requeue 7\n") << name;
     EXPECT_EQ(run(name, 0, "", 75, 100, "RUNNING", element), "") << name << ": is given up in the end";
   }
+  // A status file that cannot be written is told before anything runs: without it every end would look like this.
+  fs::remove(dir / "status.json");
+  fs::create_directory(dir / "status.json");
+  EXPECT_EQ(run("compress.sbatch", 0, "done", 2), "");
+  fs::remove(dir / "status.json");
   // The merge is one process and needs no launcher: its own code counts.
   EXPECT_EQ(run("array.sbatch", 0, "", 0, 0, "RUNNING", "SLURM_ARRAY_TASK_ID=0"), "");
   EXPECT_EQ(slurp(dir / "alone").rfind("merge ", 0), 0u);
