@@ -2,11 +2,13 @@
 // they stand, whether or not HDF5's metadata, the user block or the index are left.
 //
 // A frame's CRC starts from its shard's seed. Where the seed is lost it is computed back from the CRC:
-// all sound frames of one shard give the same, a damaged one gives some other. So frames are put together
-// to shards by their seeds, and two that agree are believed (a chance of 2^-32 for each damaged frame to
-// be taken for sound; its text then still has to match its own CRC).
+// all sound frames of one shard give the same, a damaged one gives some other. So frames of one seed are of one shard, or of
+// several that have the same number and begin with the same chunk: of two parts of a set, or of two versions of an archive. These are
+// told apart by the user block of the file that a frame lies in (its plan and index), else by what contradicts: frames of one
+// number with other bytes. Two frames of one seed are believed (a chance of 2^-32 for each damaged frame to be taken for
+// sound; its text then still has to match its own CRC).
 //
-// One thread. Memory: 64 bytes a frame, and the indexes.
+// One thread. Memory: some 100 bytes a frame, and the indexes. Time: a few readings of what is searched, whatever is in it.
 #pragma once
 
 #include <filesystem>
@@ -34,7 +36,7 @@ struct FoundFrame {
   uint32_t text_crc = 0;
 };
 
-// The frames of one seed.
+// Frames of one seed that belong together: one shard. Several may have the same seed.
 struct FoundShard {
   uint32_t seed = 0;
   std::string label;                       // for files without a name: "shard-000003", or that of the file
@@ -52,7 +54,8 @@ struct Salvaged {
   std::vector<FoundShard> shards;
   std::vector<FoundFrame> strays;            // belong to no shard: damaged, or the last of theirs
   uint64_t bytes = 0;                        // searched
-  uint64_t unreadable = 0;                   // of these, given as zeros since the device refused
+  uint64_t unreadable = 0;                   // of these, taken for zeros since the device refused them
+  bool gave_up = false;                      // looking for indexes: more that look like some than any archive has
   Digest model{};                            // zeros: not known, or none
   std::string model_name;
   Bytes parameters;                          // of coding; empty: not known

@@ -5,7 +5,11 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
+#include <map>
 #include <string_view>
+#include <utility>
 
 #include "base/file.h"
 
@@ -15,11 +19,19 @@ class ScanWindow {
  public:
   static constexpr size_t window_bytes = size_t{4} << 20;
 
-  // `file` outlives the window.
-  ScanWindow(const File& file, uint64_t size) : file_(file), size_(size) {}
+  // `file` outlives the window. `stop`, where it is given, is asked before each reading; once it has said so nothing is read
+  // or found any more.
+  ScanWindow(const File& file, uint64_t size, std::function<bool()> stop = {}) : file_(file), size_(size), stop_(std::move(stop)) {}
 
   uint64_t size() const { return size_; }
-  uint64_t unreadable() const { return unreadable_; }  // bytes that the device did not give
+  bool stopped() const { return stopped_; }
+  // Begin and end of what the device did not give, by place, as far as it was looked at.
+  const std::map<uint64_t, uint64_t>& gaps() const { return gaps_; }
+  uint64_t unreadable() const {
+    uint64_t bytes = 0;
+    for (const auto& [begin, end] : gaps_) bytes += end - begin;
+    return bytes;
+  }
 
   // Up to `length` bytes from `offset`, fewer at the end of the file. Valid until the next call.
   ByteView at(uint64_t offset, size_t length) {
@@ -31,10 +43,11 @@ class ScanWindow {
 
   // The first place at or behind `from` where `pattern` stands, or size().
   uint64_t find(uint64_t from, std::string_view pattern) {
-    while (from + pattern.size() <= size_) {
-      const ByteView view = at(from, window_bytes);
+    while (from + pattern.size() <= size_ && !stopped_) {
+      (void)at(from, pattern.size());
+      const ByteView view = ByteView(bytes_).subspan(static_cast<size_t>(from - begin_));
       const size_t found = as_text(view).find(pattern);
-      if (found != std::string_view::npos) return from + found;
+      if (found != std::string_view::npos) return stopped_ ? size_ : from + found;
       from += view.size() - pattern.size() + 1;
     }
     return size_;
@@ -44,22 +57,46 @@ class ScanWindow {
   void fill(uint64_t offset, size_t length) {
     begin_ = offset;
     bytes_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(length, window_bytes), size_ - offset)));
-    if (file_.read_at(begin_, bytes_).ok()) return;
-    // Sector by sector: one that is lost takes no other with it.
-    constexpr size_t sector = 4096;
-    for (size_t at = 0; at < bytes_.size(); at += sector) {
-      const auto part = std::span(bytes_).subspan(at, std::min(sector, bytes_.size() - at));
-      if (file_.read_at(begin_ + at, part).ok()) continue;
-      std::fill(part.begin(), part.end(), uint8_t{0});
-      unreadable_ += part.size();
+    const uint64_t end = begin_ + bytes_.size();
+    if (!asked() && !known_gap(begin_, end) && file_.read_at(begin_, bytes_).ok()) return;
+    // Sector by sector: one that is lost takes no other with it, and is not asked for twice.
+    constexpr uint64_t sector = 4096;
+    for (uint64_t at = begin_; at < end;) {
+      const uint64_t next = std::min(end, (at / sector + 1) * sector);
+      const auto part = std::span(bytes_).subspan(static_cast<size_t>(at - begin_), static_cast<size_t>(next - at));
+      if (asked() || known_gap(at, next) || !file_.read_at(at, part).ok()) {
+        std::fill(part.begin(), part.end(), uint8_t{0});
+        if (!stopped_) add_gap(at, next);
+      }
+      at = next;
+    }
+  }
+
+  bool asked() { return stopped_ = stopped_ || (stop_ && stop_()); }
+  bool known_gap(uint64_t begin, uint64_t end) const {
+    const auto behind = gaps_.lower_bound(end);
+    return behind != gaps_.begin() && std::prev(behind)->second > begin;
+  }
+  void add_gap(uint64_t begin, uint64_t end) {
+    auto at = gaps_.upper_bound(begin);
+    if (at != gaps_.begin() && std::prev(at)->second >= begin) {
+      --at;
+      at->second = std::max(at->second, end);
+    } else {
+      at = gaps_.emplace(begin, end).first;
+    }
+    for (auto next = std::next(at); next != gaps_.end() && next->first <= at->second; next = gaps_.erase(next)) {
+      at->second = std::max(at->second, next->second);
     }
   }
 
   const File& file_;
   const uint64_t size_;
+  const std::function<bool()> stop_;
+  bool stopped_ = false;
   uint64_t begin_ = 0;
   Bytes bytes_;
-  uint64_t unreadable_ = 0;
+  std::map<uint64_t, uint64_t> gaps_;
 };
 
 }  // namespace llmc

@@ -230,5 +230,43 @@ TEST_F(SalvageFrames, NothingToFind) {
   (void)search(liar);
 }
 
+// Blocks and frames that all have one seed, none of which fit: each with each would be 10^10 steps, and to read on at every find 10^12.
+TEST_F(SalvageFrames, ManyBlocksAndFramesOfOneSeed) {
+  constexpr uint32_t count = 100'000;
+  ByteWriter out;
+  const auto frames = [&](uint32_t first) {
+    for (uint32_t i = first; i < first + count; ++i) {
+      Frame f;
+      f.chunk = i % 2;  // each a run of its own, since the numbers fall
+      const std::string text = std::to_string(i);
+      f.payload = as_bytes(text);
+      f.text_size = static_cast<uint32_t>(text.size());
+      f.text_crc = crc32c(f.payload);
+      out.bytes(make_frame(f, block_.seed));
+    }
+  };
+  frames(0);
+  UserBlock block = block_;
+  block.dictionary_bytes = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    std::memcpy(block.plan.data(), &i, sizeof i);
+    out.bytes(block.serialize());
+  }
+  frames(count);
+  overwrite(dir_ / "crafted", out.view());
+  uint64_t asked = 0;
+  const auto found = search_frames(dir_ / "crafted", [&] { return ++asked, false; });
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_FALSE(found->gave_up);
+  size_t frames_found = found->strays.size();
+  for (const FoundShard& s : found->shards) frames_found += s.frames.size();
+  EXPECT_EQ(frames_found, 2 * count);
+  // It can be stopped all along.
+  for (const uint64_t share : {1, 30, 60, 90, 99}) {
+    uint64_t left = asked * share / 100;
+    EXPECT_EQ(search_frames(dir_ / "crafted", [&] { return left-- == 0; }).status().code(), Code::interrupted) << share;
+  }
+}
+
 }  // namespace
 }  // namespace llmc::test
