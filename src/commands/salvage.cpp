@@ -71,7 +71,8 @@ Status salvage(Context& context, const SalvageOptions& o, bool* started) {
   std::printf("%s: %zu files, %llu bytes searched; %llu frames of %zu shards, %zu strays\n", o.archive.c_str(), found.files.size(),
               static_cast<unsigned long long>(found.bytes), static_cast<unsigned long long>(frames), found.shards.size(),
               found.strays.size());
-  if (found.unreadable) log::error("{} bytes could not be read from the device", found.unreadable);
+  if (found.unreadable) log::error("{}: {} bytes could not be read from the medium", o.archive, found.unreadable);
+  if (found.gave_up) log::error("{}: looks like more indexes than any archive has; some of it was not looked at, and names may be lost", o.archive);
   if (found.shards.empty() && found.strays.empty()) return {Code::corrupt, o.archive + ": holds no frame of an archive"};
   JobSetup setup;
   std::shared_ptr<const Model> model;
@@ -102,10 +103,13 @@ Status salvage(Context& context, const SalvageOptions& o, bool* started) {
   for (const std::string& line : job.failures()) log::error("{}", line);
   for (const std::string& line : outcome.lost) log::error("{}", line);
   for (const std::string& line : tree->warnings()) log::warn("{}", line);
-  std::printf("%llu entries whole (%llu bytes), %llu stretches of others (%llu bytes); %llu chunks are missing\n",
+  std::printf("%llu entries whole (%llu bytes), %llu stretches of others (%llu bytes)",
               static_cast<unsigned long long>(outcome.whole), static_cast<unsigned long long>(outcome.whole_bytes),
-              static_cast<unsigned long long>(outcome.stretches), static_cast<unsigned long long>(outcome.stretch_bytes),
-              static_cast<unsigned long long>(missing));
+              static_cast<unsigned long long>(outcome.stretches), static_cast<unsigned long long>(outcome.stretch_bytes));
+  if (outcome.versions > 0) {
+    std::printf(", %llu of them in another version than the newest, as NAME.version-*", static_cast<unsigned long long>(outcome.versions));
+  }
+  std::printf("; %llu chunks are missing\n", static_cast<unsigned long long>(missing));
   if (outcome.lost.empty() && job.failures().empty() && missing == 0) return {};
   return {Code::partial, o.output + ": not all could be won back"};
 }
@@ -115,7 +119,8 @@ Status salvage(Context& context, const SalvageOptions& o, bool* started) {
 Status run_salvage(Context& context, const Words& words) {
   OptionSet set("salvage", "llmc-batch salvage ARCHIVE -o DIR [options]",
                 "Searches a file, or all files of a folder, for frames and gives back what they hold; nothing else of the\n"
-                "archive needs to be left. Whole files are held against their SHA-256, other text becomes NAME.bytes-A-B.");
+                "archive needs to be left. Whole files are held against their SHA-256, other text becomes NAME.bytes-A-B. Of several versions of a file\n"
+                "the newest has its name, the others become NAME.version-*.");
   set.positional("archive", 1);
   set.group("Salvage").add_options()
       ("output,o", po::value<std::string>()->value_name("DIR"), "folder to write below")

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "commands/chunk_work.h"
+#include "commands/salvage_versions.h"
 
 namespace llmc {
 
@@ -117,29 +118,32 @@ class Writer {
       if (job_.won()[s].empty()) continue;
       LLMC_ASSIGN(texts_[s], File::open_read(job_.text_path(s)));
     }
-    // The pieces of one entry may stand in several shards.
-    std::map<std::string, std::vector<Piece>> entries;
     for (size_t s = 0; s < salvaged_.shards.size(); ++s) {
       const FoundShard& shard = salvaged_.shards[s];
-      if (!shard.index) {
-        LLMC_TRY(nameless(s));
-        continue;
-      }
-      for (const IndexEntry& e : shard.index->entries) entries[e.entry.name].push_back({s, &e});
+      if (!shard.index) continue;
+      for (const IndexEntry& e : shard.index->entries) entries_[e.entry.name].push_back({s, &e});
     }
-    for (auto& [name, pieces] : entries) LLMC_TRY(entry(name, pieces));
+    for (size_t s = 0; s < salvaged_.shards.size(); ++s) {
+      if (!salvaged_.shards[s].index) LLMC_TRY(nameless(s));
+    }
+    for (const auto& [name, pieces] : entries_) LLMC_TRY(entry(name, pieces));
     LLMC_TRY(strays());
     LLMC_TRY(tree_.close());
     return std::move(out_);
   }
 
  private:
-  struct Piece {
-    size_t shard;
-    const IndexEntry* e;
-  };
   struct Stretch {
     uint64_t begin, end;  // of the shard's text
+  };
+  // Bytes of a file that are there, next to each other, from one shard or more.
+  struct Segment {
+    size_t shard;
+    uint64_t shard_offset, offset, size;
+  };
+  struct Run {
+    uint64_t begin = 0, end = 0;  // of the file
+    std::vector<Segment> segments;
   };
 
   // What of [begin, end) of a shard's text is there.
@@ -160,6 +164,36 @@ class Writer {
     return found;
   }
 
+  // What of a version is there: of each part from the first of its shards that has it.
+  std::vector<Run> runs_of(const FoundVersion& version) const {
+    std::vector<Run> runs;
+    const auto put = [&](const Segment& segment) {
+      if (runs.empty() || runs.back().end != segment.offset) runs.push_back({segment.offset, segment.offset, {}});
+      runs.back().end += segment.size;
+      runs.back().segments.push_back(segment);
+    };
+    for (const std::vector<FoundPiece>& part : version.parts) {
+      std::vector<Segment> all;
+      for (const FoundPiece& p : part) {
+        for (const Stretch& s : stretches(p.shard, p.e->shard_offset, p.e->shard_offset + p.e->size)) {
+          all.push_back({p.shard, s.begin, p.e->offset + (s.begin - p.e->shard_offset), s.end - s.begin});
+        }
+      }
+      std::stable_sort(all.begin(), all.end(), [](const Segment& a, const Segment& b) { return a.offset < b.offset; });
+      uint64_t done = 0;
+      for (Segment s : all) {
+        const uint64_t skip = s.offset < done ? std::min(s.size, done - s.offset) : 0;
+        if (skip == s.size) continue;
+        s.shard_offset += skip;
+        s.offset += skip;
+        s.size -= skip;
+        done = s.offset + s.size;
+        put(s);
+      }
+    }
+    return runs;
+  }
+
   // Copies [begin, end) of a shard's text to `at` of the open file.
   Status copy(size_t s, uint64_t begin, uint64_t end, OutputTree::Handle handle, uint64_t at, Sha256* hash) {
     Bytes buffer(1u << 20);
@@ -174,54 +208,78 @@ class Writer {
     return {};
   }
 
-  Status stretch(size_t s, Entry entry, const std::string& name, uint64_t begin, uint64_t end) {
+  // A name of its own for what has none in the archive, or not this one: neither an archived one nor one given before.
+  std::string own_name(const std::string& base, const std::string& suffix) {
+    constexpr size_t longest = 255;  // of a file's name
+    for (size_t n = 1;; ++n) {
+      const std::string end = suffix + (n == 1 ? "" : "-" + std::to_string(n));
+      const size_t folder = base.rfind('/') == std::string::npos ? 0 : base.rfind('/') + 1;
+      std::string name = base.substr(0, folder) + base.substr(folder, longest - std::min(longest, end.size())) + end;
+      if (!entries_.contains(name) && given_.insert(name).second) return name;
+    }
+  }
+
+  Status stretch(Entry entry, const std::string& name, const Run& run) {
     entry.name = name;
-    entry.size = end - begin;
+    entry.size = run.end - run.begin;
     LLMC_ASSIGN(const OutputTree::Handle handle, tree_.create(entry));
-    LLMC_TRY(copy(s, begin, end, handle, 0, nullptr));
+    for (const Segment& s : run.segments) {
+      LLMC_TRY(copy(s.shard, s.shard_offset, s.shard_offset + s.size, handle, s.offset - run.begin, nullptr));
+    }
     LLMC_TRY(tree_.finish(handle));
     ++out_.stretches;
-    out_.stretch_bytes += end - begin;
+    out_.stretch_bytes += entry.size;
+    return {};
+  }
+  static std::string bytes_suffix(uint64_t begin, uint64_t end) { return ".bytes-" + std::to_string(begin) + "-" + std::to_string(end); }
+
+  Status entry(const std::string& name, const std::vector<FoundPiece>& pieces) {
+    // What lies below it needs a folder of that name, also where only another version has one.
+    const auto below = entries_.lower_bound(name + "/");
+    const bool folder = below != entries_.end() && below->first.starts_with(name + "/");
+    size_t number = 0;
+    for (FoundVersion& v : versions_of(salvaged_, pieces)) {
+      ++number;
+      if (number > 1 || (folder && v.entry.kind != Entry::Kind::directory)) {
+        v.entry.name = own_name(name, ".version-" + (v.plan ? to_hex(*v.plan).substr(0, 8) : std::to_string(number)));
+        ++out_.versions;
+      }
+      LLMC_TRY(version(v));
+    }
     return {};
   }
 
-  Status entry(const std::string& name, const std::vector<Piece>& pieces) {
-    const Entry& first = pieces[0].e->entry;
-    if (first.kind != Entry::Kind::file || first.size == 0) {
+  Status version(const FoundVersion& v) {
+    const Entry& e = v.entry;
+    if (e.kind != Entry::Kind::file || e.size == 0) {
       ++out_.whole;
-      return tree_.add(first);
+      return tree_.add(e);
     }
-    uint64_t here = 0;
-    bool whole = true;
-    for (const Piece& p : pieces) {
-      here += p.e->size;
-      const auto found = stretches(p.shard, p.e->shard_offset, p.e->shard_offset + p.e->size);
-      whole &= found.size() == 1 && found[0].end - found[0].begin == p.e->size;
-    }
-    if (whole && here == first.size) {
-      LLMC_ASSIGN(const OutputTree::Handle handle, tree_.create(first));
+    const std::vector<Run> runs = runs_of(v);
+    if (runs.size() == 1 && runs[0].begin == 0 && runs[0].end == e.size) {
+      LLMC_ASSIGN(const OutputTree::Handle handle, tree_.create(e));
       bool same = true;
-      for (const Piece& p : pieces) {
+      size_t next = 0;
+      for (const std::vector<FoundPiece>& part : v.parts) {
+        const IndexEntry& piece = *part[0].e;
         Sha256 hash;
-        LLMC_TRY(copy(p.shard, p.e->shard_offset, p.e->shard_offset + p.e->size, handle, p.e->offset, &hash));
-        same &= hash.finish() == p.e->sha256;
+        for (; next < runs[0].segments.size() && runs[0].segments[next].offset < piece.offset + piece.size; ++next) {
+          const Segment& s = runs[0].segments[next];
+          LLMC_TRY(copy(s.shard, s.shard_offset, s.shard_offset + s.size, handle, s.offset, &hash));
+        }
+        same &= hash.finish() == piece.sha256;
       }
       if (same) {
         ++out_.whole;
-        out_.whole_bytes += here;
+        out_.whole_bytes += e.size;
         return tree_.finish(handle);
       }
       tree_.discard(handle);
-      out_.lost.push_back(printable(name) + ": its SHA-256 is not the archived one");
+      out_.lost.push_back(printable(e.name) + ": its SHA-256 is not the archived one");
     } else {
-      out_.lost.push_back(printable(name) + ": not whole");
+      out_.lost.push_back(printable(e.name) + ": not whole");
     }
-    for (const Piece& p : pieces) {
-      for (const Stretch& s : stretches(p.shard, p.e->shard_offset, p.e->shard_offset + p.e->size)) {
-        const uint64_t begin = p.e->offset + (s.begin - p.e->shard_offset), end = begin + (s.end - s.begin);
-        LLMC_TRY(stretch(p.shard, first, name + ".bytes-" + std::to_string(begin) + "-" + std::to_string(end), s.begin, s.end));
-      }
-    }
+    for (const Run& run : runs) LLMC_TRY(stretch(e, own_name(e.name, bytes_suffix(run.begin, run.end)), run));
     return {};
   }
 
@@ -232,7 +290,8 @@ class Writer {
     Entry entry;
     entry.mode = 0644;
     for (const Stretch& t : stretches(s, 0, uint64_t{1} << 62)) {
-      LLMC_TRY(stretch(s, entry, shard.label + ".bytes-" + std::to_string(t.begin) + "-" + std::to_string(t.end), t.begin, t.end));
+      const Run run{t.begin, t.end, {{s, t.begin, t.begin, t.end - t.begin}}};
+      LLMC_TRY(stretch(entry, own_name(shard.label, bytes_suffix(t.begin, t.end)), run));
     }
     return {};
   }
@@ -243,10 +302,9 @@ class Writer {
     entry.mode = 0644;
     for (const uint32_t i : job_.won()[s]) {
       const FoundFrame& f = salvaged_.strays[i];
-      const std::string name = salvaged_.files[f.file].filename().string() + ".frame-at-" + std::to_string(f.offset);
+      const std::string name = own_name(salvaged_.files[f.file].filename().string(), ".frame-at-" + std::to_string(f.offset));
       out_.lost.push_back(printable(name) + ": where this text belongs cannot be told");
-      const uint64_t begin = job_.stray_offset(i);
-      LLMC_TRY(stretch(s, entry, name, begin, begin + f.text_size));
+      LLMC_TRY(stretch(entry, name, {0, f.text_size, {{s, job_.stray_offset(i), 0, f.text_size}}}));
     }
     return {};
   }
@@ -254,6 +312,8 @@ class Writer {
   const Salvaged& salvaged_;
   const SalvageJob& job_;
   OutputTree& tree_;
+  std::map<std::string, std::vector<FoundPiece>> entries_;  // pieces of one entry may stand in several shards
+  std::set<std::string> given_;                             // names that no entry has
   std::vector<File> texts_;
   SalvageOutcome out_;
 };

@@ -56,10 +56,12 @@ class SalvageJob : public Job {
 struct SalvageOutcome {
   uint64_t whole = 0, whole_bytes = 0;       // files given back and held against their SHA-256
   uint64_t stretches = 0, stretch_bytes = 0; // parts of others, and text without a name
+  uint64_t versions = 0;                     // entries that stand under NAME.version-*, since another one has the name
   std::vector<std::string> lost;             // one sentence each
 };
 
-// Makes of the texts what the indexes say, and of the rest named stretches.
+// Makes of the texts what the indexes say, and of the rest named stretches. Where there are several versions of an entry, the
+// newest has its name.
 Result<SalvageOutcome> write_salvaged(const Salvaged& salvaged, const SalvageJob& job, OutputTree& tree);
 
 }  // namespace llmc
