@@ -15,6 +15,7 @@
 #include "archive/verify.h"
 #include "chunk/codec.h"
 #include "chunk/fallback.h"
+#include "chunk/memory_feed.h"
 #include "chunk/stub_engine.h"
 #include "commands/options.h"
 #include "model/adaptation.h"
@@ -295,30 +296,40 @@ void plan(ByteView input) {
   (void)Plan::parse(sealed.view(), "fuzz");
 }
 
-// codec, tokens, text length, payload: decoders of coded text get any bytes.
+// codec, text length, tokens, CRC, payload: decoders of coded text get any bytes; a primed chunk with a sound dictionary.
 void decoder(ByteView input) {
+  constexpr Codec kinds[] = {Codec::range, Codec::mix, Codec::rank, Codec::primed, Codec::dictionary};
   ByteReader in(input);
   Frame f;
-  f.codec = static_cast<Codec>(2 + in.u8() % 3);
+  f.codec = kinds[in.u8() % std::size(kinds)];
   f.text_size = in.u16();
   f.tokens = in.u16();
   f.text_crc = in.u32();
   f.payload = in.bytes(in.left());
   static const std::string text = "It was the best of times, it was the worst of times. The and ing the an in er.";
-  for (const Codec codec : {f.codec}) {
-    static const ChunkCodec codecs[] = {
-        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::range, 0, 32}),
-        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::mix, 0, 32}),
-        ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}), {Codec::rank, 0, 32})};
-    ChunkItem item;
-    item.chunk = 3;
-    item.seed = 9;
-    item.size = f.text_size;
-    f.chunk = 3;
-    item.bytes = make_frame(f, 9);
-    const auto plain = codecs[static_cast<int>(codec) - 2].decode_one(std::move(item));
-    require(!plain.ok() || (plain->size() == f.text_size && crc32c(*plain) == f.text_crc));
-  }
+  const auto codec_of = [](Codec codec) {
+    return ChunkCodec(std::make_unique<StubEngine>(as_bytes(text), StubOptions{}),
+                      {codec, 0, 32, codec == Codec::mix ? max_dictionary_bytes : 0});
+  };
+  static const ChunkCodec range = codec_of(Codec::range), mix = codec_of(Codec::mix), rank = codec_of(Codec::rank);
+  static const auto dictionary = std::make_shared<const Bytes>([] {
+    MemoryFeed feed({});
+    std::string many;
+    while (many.size() < 2000) many += text;
+    const auto made = mix.make_dictionary({9, 1000, 1000, Bytes(many.begin(), many.end()), {}}, feed);
+    require(made.ok() && !made->empty());
+    return *made;
+  }());
+  ChunkItem item;
+  item.chunk = f.codec == Codec::dictionary ? frame_dictionary : 3;
+  item.seed = 9;
+  item.size = f.text_size;
+  if (f.codec == Codec::primed) item.dictionary = dictionary;
+  f.chunk = item.chunk;
+  item.bytes = make_frame(f, 9);
+  const ChunkCodec& codec = f.codec == Codec::range ? range : f.codec == Codec::rank ? rank : mix;
+  const auto plain = codec.decode_one(std::move(item));
+  require(!plain.ok() || (plain->size() == f.text_size && crc32c(*plain) == f.text_crc));
 }
 
 }  // namespace
