@@ -47,13 +47,18 @@ status=0
 ctest --test-dir "$llmc_build" -j "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" \
   --test-output-size-passed 8192 "${tier[@]}" "${only[@]}" || status=$?
 
+number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "${2:-$report}" 2>/dev/null | head -n 1; }
+
 # Everything once more under the sanitizers, and every parser under libFuzzer. What fails here counts as failed.
 more_failed=0 not_run=0
 if [ $all = 1 ] && [ ${#only[@]} -eq 0 ]; then
   quietly "configure build-asan" cmake -S "$llmc_root" --preset asan
   quietly "compile build-asan" cmake --build "$llmc_root/build-asan" -j "$(build_jobs)"
+  asan_report=$llmc_root/build-asan/test-report.xml
+  rm -f "$asan_report"
   env -u LLMC_LONG ASAN_OPTIONS=detect_leaks=0 ctest --test-dir "$llmc_root/build-asan" -j "$(nproc)" --output-on-failure \
-    --no-tests=error -LE '^long$' --timeout 1200 || more_failed=1
+    --no-tests=error -LE '^long$' --timeout 1200 --output-junit "$asan_report" || more_failed=1
+  echo "sanitizers: $(number tests "$asan_report") tests, $(number failures "$asan_report") failed, $(number skipped "$asan_report") skipped"
   if command -v clang++ >/dev/null 2>&1 && clang++ -fsanitize=fuzzer-no-link -x c++ -c -o /dev/null /dev/null 2>/dev/null; then
     quietly "configure build-fuzz" cmake -S "$llmc_root" --preset fuzz
     quietly "compile build-fuzz" cmake --build "$llmc_root/build-fuzz" -j "$(build_jobs)" --target fuzzers
@@ -71,7 +76,6 @@ if [ $all = 1 ] && [ ${#only[@]} -eq 0 ]; then
   fi
 fi
 
-number() { sed -n "s/^.*[[:space:]]$1=\"\([0-9]*\)\".*$/\1/p" "$report" 2>/dev/null | head -n 1; }
 tests=$(number tests) failed=$(number failures) skipped=$(number skipped)
 [ -n "$tests" ] || exit 1
 if [ $all = 1 ]; then # what the sweeps have done: kills, flips, cuts, executions

@@ -49,7 +49,7 @@ needed_packages='build-essential cmake ninja-build pkg-config libopenmpi-dev ope
 # Only for comparison: without them the table shows "-".
 peer_packages='xz-utils zstd zpaq p7zip-full brotli'
 # Only for tests, which say "not run" without them.
-test_packages='python3-h5py'
+test_packages='python3-h5py faketime'
 # Only for the long tests: fuzzers, another processor, a Slurm and several hosts on this machine.
 long_packages='clang libclang-rt-dev g++-aarch64-linux-gnu qemu-user-static iproute2 munge slurmctld slurmd slurm-client
   slurm-wlm-basic-plugins'
