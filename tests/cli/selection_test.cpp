@@ -182,6 +182,30 @@ TEST_F(Selection, ListNamesWhatExtractTakes) {
   EXPECT_EXIT_CODE(llmc("extract " + archive() + " -o - --document nobody.txt"), 1);
 }
 
+// A file that is cut over shards has no SHA-256 of its own: it is named, with the command that gives it.
+TEST_F(Selection, ChecksumsOfWholeFilesAndOfCutOnes) {
+  const std::string path = "PATH=" LLMC_BINARY_DIR ":$PATH; cd " + (*dir_ / "in") + "; ";
+  const Outcome sums = llmc("list --sha256 " + (*dir_ / "set") + " >" + (*dir_ / "sums"));
+  EXPECT_EXIT_CODE(sums, 3);
+  EXPECT_EXIT_CODE(shell(path + "sha256sum -c --quiet ../sums"), 0);
+  const std::string listed = slurp(*dir_ / "sums");
+  int whole = 0, cut = 0;
+  for (const char* name : {"a/one.txt", "a/two.txt", "b/log.jsonl", "box.tar", "box.zip", "c/member.txt", "c/other.txt"}) {
+    const size_t told = sums.err.find(std::string(name) + ": lies in several shards");
+    EXPECT_NE(listed.find(std::string("  ") + name + "\n") != std::string::npos, told != std::string::npos) << name << " is in one of both";
+    if (told == std::string::npos) {
+      ++whole;
+      continue;
+    }
+    ++cut;
+    const size_t from = sums.err.find("llmc-batch extract", told);
+    const std::string command = sums.err.substr(from, sums.err.find('\n', from) - from);
+    EXPECT_EQ(shell(path + command).out, shell(path + "sha256sum <" + name).out) << command;
+  }
+  EXPECT_GE(whole, 3);
+  EXPECT_GE(cut, 2);
+}
+
 TEST_F(Selection, NothingIsOverwrittenWithoutForce) {
   const std::string out = *dir_ / "twice";
   ASSERT_EXIT_CODE(llmc("extract " + archive() + " -o " + out + " --document a/two.txt"), 0);
