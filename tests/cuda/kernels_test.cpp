@@ -1,10 +1,12 @@
 // Each kernel on the emulated GPU against the scalar reference, bit for bit, on inputs that models make and on inputs that
 // they never should.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 
 #include "../exact/exact_testing.h"
 #include "base/chance.h"
@@ -25,6 +27,14 @@ class KernelTest : public ::testing::TestWithParam<test::ThreadOrder> {
     test::EmulatorOptions options;
     options.order = GetParam();
     device_ = test::make_emulator(options);
+    if (const char* mutant = std::getenv("LLMC_MUTANT")) device_ = open_mutant(mutant);
+  }
+  // tests/cuda/mutants.sh: kernels that have a mistake, which these tests must find.
+  static std::unique_ptr<Device> open_mutant(const char* path) {
+    void* const library = ::dlopen(path, RTLD_NOW);
+    const auto make = library ? reinterpret_cast<Device* (*)()>(::dlsym(library, "make_mutant")) : nullptr;
+    if (!make) throw std::runtime_error(::dlerror());
+    return std::unique_ptr<Device>(make());
   }
   Device& gpu() { return *device_; }
 

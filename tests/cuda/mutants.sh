@@ -1,11 +1,10 @@
 #!/bin/sh
-# mutants.sh CXX SOURCE_DIR CUDA_MUTANT: the start-up check of a GPU notices the mistakes that its kernels could make. Each
-# line below changes the kernels in one place; the emulated GPU that runs them must then be refused. Two mistakes are too
-# rare for a few dozen tokens, and KernelTest finds them: values of zero weight that lift the common exponent, and a mean
-# that is truncated.
+# mutants.sh CXX SOURCE_DIR CUDA_MUTANT TEST_CUDA: the start-up check of a GPU notices the mistakes that its kernels could
+# make. Each line below changes the kernels in one place; the emulated GPU that runs them must then be refused. Mistakes that
+# show too seldom for a few dozen tokens are for KernelTest to find.
 # Minutes of compiling, so it runs with LLMC_LONG=1 only. Exit 77: not run.
 [ -n "$LLMC_LONG" ] || { echo "not run: set LLMC_LONG=1"; exit 77; }
-cxx=$1 source=$2 program=$3
+cxx=$1 source=$2 program=$3 tests=$4
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 status=0
@@ -16,26 +15,38 @@ llmc::FloatState::~FloatState() {}
 extern "C" llmc::Device* make_mutant() { return llmc::test::make_emulator({}).release(); }
 END
 
-# mutant NAME FILE SED
-mutant() {
+started() { "$program" "$work/mutant.so" 2>&1; }
+tested() {
+  LLMC_MUTANT=$work/mutant.so "$tests" --gtest_brief=1 --gtest_filter='Order/KernelTest.*/up' > "$work/said" 2>&1
+  set -- $?
+  grep -m 1 '^\[  FAILED  \] Order' "$work/said" || tail -n 1 "$work/said"
+  return "$1"
+}
+
+# refused HOW NAME FILE SED: HOW is started or tested
+refused() {
   rm -rf "$work/src" && mkdir "$work/src" && cp -r "$source/src/base" "$source/src/exact" "$source/src/cuda" "$source/src/model" "$source/src/tokens" "$work/src/" || exit 1
-  sed "$3" "$source/src/$2" > "$work/src/$2" || exit 1
-  if [ "$1" != unchanged ] && cmp -s "$source/src/$2" "$work/src/$2"; then
-    echo "FAILED: $1: the pattern matches nothing in $2"
+  sed "$4" "$source/src/$3" > "$work/src/$3" || exit 1
+  if [ "$2" != unchanged ] && cmp -s "$source/src/$3" "$work/src/$3"; then
+    echo "FAILED: $2: the pattern matches nothing in $3"
     status=1
     return
   fi
   "$cxx" -std=c++20 -O2 -w -ffp-contract=off -fPIC -shared -I"$work/src" -I"$source/tests/cuda" "$work/make.cpp" -o "$work/mutant.so" ||
-    { echo "FAILED: $1 does not compile"; status=1; return; }
-  answer=$("$program" "$work/mutant.so" 2>&1)
+    { echo "FAILED: $2 does not compile"; status=1; return; }
+  answer=$($1)
   killed=$?
-  echo "$1: $answer"
-  case $1:$killed in
+  echo "$2, $1: $answer"
+  case $2:$killed in
     unchanged:0 | *:1 | *:134) ;; # 134: the emulator itself noticed
-    *) echo "FAILED: $1"; status=1 ;;
+    *) echo "FAILED: $2"; status=1 ;;
   esac
 }
+mutant() { refused started "$@"; }
 
+refused tested unchanged cuda/row_kernels.h ''
+refused tested "values of zero weight lift the exponent" cuda/attention_kernels.h 's/if (u > 0 \&\& e > exponent/if (e > exponent/'
+refused tested "mean truncated" cuda/row_kernels.h 's/middle = floor_divide(2 \* sum + a.width, 2 \* static_cast<int64_t>(a.width))/middle = sum \/ a.width/'
 mutant unchanged cuda/row_kernels.h ''
 mutant "softmax in 32768 steps" cuda/attention_kernels.h 's/32512\.0f/32768.0f/'
 mutant "norm summed in float" cuda/row_kernels.h 's/squares += t \* t/squares = (int64_t)((float)squares + (float)(t * t))/'
