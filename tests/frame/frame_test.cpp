@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <random>
 
 #include "base/checksum.h"
@@ -81,6 +84,93 @@ TEST(Frame, EveryFlippedBitIsFound) {
       EXPECT_FALSE(parsed.status().message().empty());
     }
   }
+}
+
+// What the frame's CRC answers to one more wrong bit; bit 0 is the lowest of byte 0, as the CRC counts.
+uint32_t syndrome(const Bytes& whole, size_t bit) {
+  Bytes damaged = whole;
+  damaged[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+  Bytes covered(damaged.begin(), damaged.begin() + 28);
+  covered.insert(covered.end(), damaged.begin() + 32, damaged.end());
+  ByteReader stored(ByteView(damaged).subspan(28));
+  return crc32c(covered, seed) ^ stored.u32();
+}
+
+// Damage to the 32 bits from bit `from` on (fewer, up to `end`) that leaves the CRC as it should be; 0: there is none. The CRC is
+// linear: none escapes where the answers to each of the bits are independent.
+uint32_t escape_at(const Bytes& whole, size_t from, size_t end) {
+  struct {
+    uint32_t answer = 0, bits = 0;
+  } basis[32];
+  for (size_t k = 0; k < std::min<size_t>(32, end - from); ++k) {
+    uint32_t answer = syndrome(whole, from + k), bits = 1u << k;
+    for (int top = 31; top >= 0 && answer; --top) {
+      if (!(answer >> top & 1)) continue;
+      if (!basis[top].answer) {
+        basis[top] = {answer, bits};
+        break;
+      }
+      answer ^= basis[top].answer;
+      bits ^= basis[top].bits;
+    }
+    if (!answer) return bits;
+  }
+  return 0;
+}
+
+// All bursts of up to 32 bits (docs/FORMAT.md, section 9), not tried out but shown, in each place.
+TEST(Frame, NoBurstEscapes) {
+  size_t escapes = 0;
+  for (const size_t size : {1u, 3u, 40u, 999u}) {
+    std::mt19937_64 random(size);
+    Bytes payload(size);
+    for (auto& b : payload) b = static_cast<uint8_t>(random());
+    const Bytes whole = make_frame(example(payload), seed);
+    const size_t check = 28 * 8, text = 32 * 8, bits = whole.size() * 8;
+    for (const auto& [begin, end] : {std::pair(size_t{0}, check), std::pair(check, text), std::pair(text, bits)}) {
+      size_t from = begin;
+      do {
+        EXPECT_EQ(escape_at(whole, from, end), 0u) << "payload of " << size << " bytes, bit " << from;
+      } while (++from + 32 <= end);
+    }
+    // Over a border of the CRC field its bits and those beside it are no burst in the CRC's own order: some escape it. Those change
+    // the text's CRC, which the index has too, or the payload, of which there is that CRC.
+    for (size_t from = check - 31; from < text && from + 32 <= bits; ++from) {
+      const uint32_t pattern = escape_at(whole, from, bits);
+      if (!pattern) continue;
+      Bytes damaged = whole;
+      for (size_t k = 0; k < 32; ++k) damaged[(from + k) / 8] ^= static_cast<uint8_t>((pattern >> k & 1) << (from + k) % 8);
+      const auto parsed = parse_frame(damaged, seed);
+      ASSERT_TRUE(parsed.ok()) << "the calculation is wrong: the CRC does find it";
+      ++escapes;
+      EXPECT_TRUE(parsed->text_crc != example({}).text_crc || crc32c(parsed->payload) != crc32c(payload)) << from;
+    }
+  }
+  EXPECT_GT(escapes, 0u) << "docs/FORMAT.md speaks of them";
+}
+
+// Bursts as disks and lines make them, over the whole frame and over the borders of its fields.
+TEST(Frame, RandomBurstsAreFound) {
+  std::mt19937_64 random(21);
+  Bytes payload(300);
+  for (auto& b : payload) b = static_cast<uint8_t>(random());
+  const Bytes whole = make_frame(example(payload), seed);
+  const int rounds = std::getenv("LLMC_LONG") ? 5'000'000 : 200'000;
+  for (int i = 0; i < rounds; ++i) {
+    const size_t length = 1 + random() % 32;
+    // Half of them near the CRC field.
+    const size_t room = i % 2 ? 40 * 8 : whole.size() * 8;
+    const size_t from = random() % (room - length + 1);
+    const auto pattern = static_cast<uint32_t>(random()) | 1u | 1u << (length - 1);  // begins and ends with a wrong bit
+    Bytes damaged = whole;
+    for (size_t k = 0; k < length; ++k) {
+      damaged[(from + k) / 8] ^= static_cast<uint8_t>((pattern >> k & 1) << (from + k) % 8);
+    }
+    const auto parsed = parse_frame(damaged, seed);
+    ASSERT_FALSE(parsed.ok()) << from << " " << length << " " << pattern;
+    ASSERT_EQ(parsed.status().code(), Code::corrupt);
+  }
+  std::printf("tally: %d random bursts of up to 32 bits, all found\n", rounds);
 }
 
 TEST(Frame, EveryCutAndEveryExtraByteIsFound) {
