@@ -17,6 +17,7 @@ constexpr int fast_level = 3;
 constexpr size_t hopeless_numerator = 3, hopeless_denominator = 2;
 // Windows that a decoder takes without being asked to (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
 constexpr int most_window_log = 27;
+constexpr size_t text_at_once = size_t{1} << 20;
 constexpr size_t level_window = size_t{1} << 23;  // what level 19 would use for any longer text
 
 }  // namespace
@@ -80,13 +81,36 @@ Result<Bytes> Fallback::text(const Frame& frame) {
   if (frame.text_size > (frame.payload.size() / 4 + 1) * uint64_t{ZSTD_BLOCKSIZE_MAX}) {
     return Status(Code::corrupt, "the zstd payload is too short for its text");
   }
-  Bytes text(frame.text_size);
-  const size_t n = ZSTD_decompress(text.data(), text.size(), frame.payload.data(), frame.payload.size());
-  if (ZSTD_isError(n)) return Status(Code::corrupt, std::string("the zstd payload is damaged: ") + ZSTD_getErrorName(n));
-  if (n != text.size()) {
-    return Status(Code::corrupt, "the zstd payload holds " + std::to_string(n) + " bytes, not " +
-                                     std::to_string(text.size()));
+  const auto damaged = [](size_t error) { return Status(Code::corrupt, std::string("the zstd payload is damaged: ") + ZSTD_getErrorName(error)); };
+  const auto holds = [&](size_t bytes) {
+    return Status(Code::corrupt, "the zstd payload holds " + std::to_string(bytes) + " bytes, not " + std::to_string(frame.text_size));
+  };
+  if (frame.text_size <= text_at_once) {
+    Bytes text(frame.text_size);
+    const size_t n = ZSTD_decompress(text.data(), text.size(), frame.payload.data(), frame.payload.size());
+    if (ZSTD_isError(n)) return damaged(n);
+    if (n != text.size()) return holds(n);
+    return text;
   }
+  // Memory grows with what comes out, never with what a frame claims.
+  const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+  if (!context) throw std::bad_alloc();
+  Bytes text;
+  ZSTD_inBuffer in{frame.payload.data(), frame.payload.size(), 0};
+  for (size_t hint = 1; hint != 0;) {
+    const size_t filled = text.size(), taken = in.pos;
+    text.resize(std::min<size_t>(frame.text_size, std::max(text_at_once, 2 * filled)));
+    ZSTD_outBuffer out{text.data(), text.size(), filled};
+    hint = ZSTD_decompressStream(context.get(), &out, &in);
+    text.resize(out.pos);
+    if (ZSTD_isError(hint)) return damaged(hint);
+    if (hint != 0 && out.pos == filled && in.pos == taken) {
+      if (out.pos == frame.text_size) return Status(Code::corrupt, "the zstd payload holds more than its text");
+      return Status(Code::corrupt, "the zstd payload is cut off");
+    }
+  }
+  if (in.pos != in.size) return Status(Code::corrupt, "the zstd payload holds more than its text");
+  if (text.size() != frame.text_size) return holds(text.size());
   return text;
 }
 

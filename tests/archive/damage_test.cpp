@@ -5,6 +5,7 @@
 #include "archive/format.h"
 #include "archive/verify.h"
 #include "fixture.h"
+#include "support/limited.h"
 
 namespace llmc::test {
 namespace {
@@ -320,17 +321,55 @@ TEST_F(Damage, ForgedIndexes) {
   }
   std::printf("tally: %d forged indexes, %d of them harmless\n", rounds, accepted);
 
-  // A bomb: a small index that claims to be large, and one that is larger than it claims.
+}
+
+// Declared limits come before memory: it grows with what really comes out, never with what a file claims.
+TEST_F(Damage, HugeClaimsTakeNoMemory) {
+  ASSERT_TRUE(a_gibibyte_is_too_much());
+  const auto shard = ShardFile::open(dir_ / "good.h5");
+  const UserBlock block = shard->block();
+  const Bytes plain = shard->index().serialize();
+  // Bombs: small indexes that unpack to 100 MiB, to a byte more and to a byte less than they say; and all of them where they say 1 GiB.
   for (const size_t size : {size_t{100} << 20, plain.size() + 1, plain.size() - 1}) {
     UserBlock lie = block;
     const Bytes stored = ShardIndex::pack(Bytes(size, 0));
     lie.index_bytes = stored.size();
     lie.index = sha256(stored);
-    lie.index_plain_bytes = plain.size();
-    EXPECT_EQ(ShardIndex::unpack(stored, lie, "i").status().code(), Code::corrupt);
-    lie.index_plain_bytes = max_index_bytes;
-    EXPECT_EQ(ShardIndex::unpack(stored, lie, "i").status().code(), Code::corrupt);
+    for (const uint64_t claimed : {uint64_t{plain.size()}, max_index_bytes}) {
+      lie.index_plain_bytes = claimed;
+      // What is within the limit may be unpacked: half as much again while the room grows.
+      const size_t room = 32 + (claimed == max_index_bytes ? (size >> 20) * 5 / 2 : 0);
+      EXPECT_EQ(within(room, [&] { return ShardIndex::unpack(stored, lie, "i").status().code() == Code::corrupt; }), "") << size << " " << claimed;
+    }
   }
+  // Counts of chunks, entries and records that only a huge file could have.
+  UserBlock many = block;
+  many.chunks = 0xfffffffe;
+  many.text_bytes = uint64_t{many.chunks} * many.chunk_bytes;
+  EXPECT_EQ(within(32, [&] { return ShardIndex::parse(plain, many, "i").status().code() == Code::corrupt; }), "") << "chunks";
+  ByteWriter head;
+  head.string(as_text(shard->index().parameters));
+  head.string(shard->index().model_name);
+  head.varint(0);
+  head.varint(0);
+  for (const uint64_t entries : {uint64_t{1} << 20, uint64_t{1} << 40, ~uint64_t{0}}) {
+    ByteWriter out;
+    out.bytes(head.view());
+    out.varint(entries);
+    out.bytes(Bytes(100, 0));
+    EXPECT_EQ(within(32, [&] { return ShardIndex::parse(out.view(), block, "i").status().code() == Code::corrupt; }), "") << entries << " entries";
+  }
+  // User blocks whose lengths go beyond the file, or to all of a file that is not there.
+  for (const size_t at : {64u, 72u, 80u, 216u, 224u, 264u, 272u}) {
+    Bytes bad = good_;
+    put_u32(bad, at, 0x3fffffff);
+    fix_block_crc(bad);
+    overwrite(bad_, bad);
+    EXPECT_EQ(within(32, [&] { return !ArchiveReader::open(bad_).ok() && !verify_archive(bad_)->sound(); }), "") << "user block, byte " << at;
+  }
+  // A manifest that goes down for ever.
+  const Bytes deep(5'000'000, '[');
+  EXPECT_EQ(within(64, [&] { return Manifest::parse(deep, "m").status().code() == Code::corrupt; }), "");
 }
 
 TEST_F(Damage, NotAnArchive) {

@@ -6,6 +6,7 @@
 
 #include "chunk/chunks.h"
 #include "chunk/stub_engine.h"
+#include "support/limited.h"
 
 namespace llmc {
 namespace {
@@ -277,22 +278,35 @@ TEST(ChunkCodec, HostilePayloadsGiveAStatusOrTheRightBytes) {
 }
 
 TEST(ChunkCodec, HostileSizesCostNoMemoryAndNoTime) {
-  const ChunkCodec codec = stub_codec({Codec::range, 0, 32});
-  Frame frame;
-  frame.chunk = 1;
-  frame.text_size = max_chunk_bytes;
-  const Bytes payload = random_bytes(50, 6);
-  frame.payload = payload;
-  frame.codec = Codec::zstd;
-  auto outcome = codec.decode_one({0, 1, seed, max_chunk_bytes, make_frame(frame, seed)});
-  EXPECT_EQ(outcome.status().code(), Code::corrupt);
-  // As many tokens as bytes: refused at the first token of two bytes.
-  for (const Codec by : {Codec::range, Codec::mix}) {
-    frame.codec = by;
-    frame.tokens = max_chunk_bytes;
-    outcome = codec.decode_one({0, 1, seed, max_chunk_bytes, make_frame(frame, seed)});
-    EXPECT_EQ(outcome.status().code(), Code::corrupt);
+  ASSERT_TRUE(test::a_gibibyte_is_too_much());
+  // mix has tables of up to 4 Mi places, whatever is claimed.
+  const auto refused = [](Codec by, uint32_t tokens, const Bytes& payload, const char* what) {
+    EXPECT_EQ(test::within(by == Codec::mix ? 384 : 48, [&] {
+      Frame frame;
+      frame.chunk = 1;
+      frame.text_size = max_chunk_bytes;
+      frame.codec = by;
+      frame.tokens = tokens;
+      frame.payload = payload;
+      return stub_codec({Codec::range, 0, 32}).decode_one({0, 1, seed, max_chunk_bytes, make_frame(frame, seed)}).status().code() == Code::corrupt;
+    }), "") << codec_name(by) << " " << what;
+  };
+  for (const size_t size : {50u, 100'000u}) {
+    const Bytes payload = random_bytes(size, 6);
+    refused(Codec::zstd, 0, payload, "of random bytes");
+    // As many tokens as bytes: refused at the first token of two bytes.
+    for (const Codec by : {Codec::range, Codec::mix, Codec::rank}) refused(by, max_chunk_bytes, payload, "of random bytes");
   }
+  // What begins well: a zstd frame of a megabyte that claims to be a gibibyte's, and one that was cut off.
+  Bytes text(1 << 20, 'x');
+  for (size_t i = 0; i < text.size(); i += 11) text[i] = static_cast<uint8_t>(i * i * i >> 7);
+  const auto whole = stub_codec({Codec::zstd, 0, 32}).encode_one({0, 1, seed, 0, text});
+  ASSERT_TRUE(whole.ok());
+  Bytes payload(whole->begin() + frame_header_bytes, whole->end());
+  ASSERT_GT(payload.size(), 40'000u) << "enough that a gibibyte could come of it";
+  refused(Codec::zstd, 0, payload, "of a shorter text");
+  payload.resize(payload.size() - 9);
+  refused(Codec::zstd, 0, payload, "cut off");
 }
 
 TEST(ChunkCodec, WindowsThatDoNotFitAreRefused) {
