@@ -99,23 +99,38 @@ TEST(Resume, KilledAtRandomTimesUntilDone) {
   TempDir dir;
   LLMC_ASSERT_OK(compress(dir / "set", corpus_for("set")));
   const auto expected = contents(dir / "set");
+  // How long a run takes that nobody disturbs: the kills are spread over that.
+  auto length = std::chrono::microseconds::max();
+  for (const std::string name : {"measured1", "measured2", "measured3"}) {
+    const auto begin = std::chrono::steady_clock::now();
+    int status = 0;
+    ::waitpid(start_child(dir / name, ""), &status, 0);
+    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    length = std::min(length, std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin));
+  }
   std::mt19937_64 random(3);
-  int kills = 0;
-  for (int round = 0; round < 8; ++round) {
+  // Most of a run is its start: rounds until enough kills have met work.
+  const int rounds = 8, enough = 3, most_rounds = 100;
+  int kills = 0, in_progress = 0;
+  for (int round = 0; round < rounds || (in_progress < enough && round < most_rounds); ++round) {
     const fs::path out = dir / std::to_string(round);
     for (int run = 0; run < 4; ++run) {
       const pid_t child = start_child(out, "");
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % static_cast<uint64_t>(length.count())));
       ::kill(child, SIGKILL);
       int status = 0;
       ::waitpid(child, &status, 0);
       if (WIFSIGNALED(status)) ++kills;
+      const bool spool = fs::exists(out / ".work/spool-000000") && fs::file_size(out / ".work/spool-000000") > 48;  // more than its header
+      if (WIFSIGNALED(status) && !fs::exists(out / manifest_name) && (spool || fs::exists(out / shard_name(0)))) ++in_progress;
       check_state(out, std::to_string(round));
       if (!WIFSIGNALED(status)) break;
     }
     resume_and_compare(out, SetMode::resume, expected, std::to_string(round));
   }
-  std::printf("tally: %d random kills\n", kills);
+  std::printf("tally: %d random kills, %d of them with frames in the spool or shards and no manifest\n", kills, in_progress);
+  EXPECT_GE(kills, rounds);
+  EXPECT_GE(in_progress, enough);
 }
 
 // Takes the first of two runs to a certain point and leaves it there.

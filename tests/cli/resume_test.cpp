@@ -1,5 +1,8 @@
 // Killed at any point, nothing that was finished is lost, and the repeated run ends with the same archive.
+#include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 
 #include "cli/product.h"
@@ -132,21 +135,40 @@ TEST_F(Resume, TwoAtOnceAreKeptApart) {
   expect_completes(out, "locked");
 }
 
+// At random times of the whole run, start-up and commit included.
 TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
-  // A run that was faster than its killer does not count in the long tier.
   const bool longer = std::getenv("LLMC_LONG") != nullptr;
-  int killed = 0, rounds = 0;
-  for (int i = 0; longer ? killed < 200 : i < 20; ++i, ++rounds) {
+  const std::string run = "mpirun --oversubscribe -n 3 " + product() + " ";
+  const auto seconds_of_a_run = [&] {
+    const auto begin = std::chrono::steady_clock::now();
+    const Outcome outcome = shell(run + arguments(dir / "measured"));
+    EXPECT_EXIT_CODE(outcome, 0);
+    fs::remove_all(dir / "measured");
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  const double length = std::min(seconds_of_a_run(), seconds_of_a_run());
+  std::mt19937_64 random(23);
+  // A run that was faster than its killer does not count in the long tier.
+  int killed = 0, in_progress = 0, rounds = 0;
+  for (int i = 0; longer ? killed < 200 : i < 20 || (in_progress < 2 && i < 80); ++i, ++rounds) {
     ASSERT_LT(i, 1000) << "hardly any run lives long enough to be killed";
     const std::string out = dir / "set";
-    // Victims in turn: a worker, the coordinator, mpirun itself; after 0.2 to 1.1 s.
-    const std::string wait = "sleep 0." + std::to_string(2 + i % 9) + "; ";
-    const std::string victim = i % 3 == 2 ? "kill -9 $p" : "kill -9 $(pgrep -P $p | " + std::string(i % 3 ? "head" : "tail") + " -n 1)";
-    const Outcome outcome = shell("mpirun --oversubscribe -n 3 " + product() + " " + arguments(out) + " & p=$!; " + wait + victim +
+    const std::string wait = "sleep " + std::to_string(length * static_cast<double>(random() >> 11) / 9007199254740992.0) + "; ";
+    // Ranks are mpirun's children, in their order: the coordinator, then the workers.
+    const uint64_t who = random() % 4;
+    const std::string victim = who == 0 ? "kill -9 $p" : "kill -9 $(pgrep -P $p | sed -n " + std::to_string(who) + "p)";
+    const Outcome outcome = shell(run + arguments(out) + " & p=$!; " + wait + victim +
                                   // mpirun 4.1.4 itself sometimes stays for ever when a rank dies while it starts.
                                   " 2>/dev/null; (sleep 20; kill -9 $p) 2>/dev/null & dog=$!; wait $p; code=$?; kill $dog; exit $code");
     ASSERT_EQ(outcome.err.find("run as root"), std::string::npos) << "mpirun did not start at all";
     killed += outcome.code != 0;
+    // Did it meet work: frames in the spool or shards, and no finished set?
+    const bool committed = fs::exists(out + "/manifest.json");
+    const Outcome status = llmc("status --json " + out);
+    if (outcome.code != 0 && !committed && status.code == 0) {
+      const auto found = nlohmann::json::parse(status.out);
+      in_progress += found.value("chunks_in_spool", 0) + found.value("shards_committed", 0) > 0;
+    }
     // What mpirun leaves behind ends by itself; the lock goes with it.
     Outcome again;
     for (int tries = 0; tries < 100; ++tries) {
@@ -158,7 +180,10 @@ TEST_F(Resume, RandomKillsOfARankAndOfMpirun) {
     EXPECT_EQ(shell("diff -r " + (dir / "whole") + " " + out).code, 0) << "round " << i;
     fs::remove_all(out);
   }
-  std::printf("tally: %d of %d runs were killed before their end; none lost anything\n", killed, rounds);
+  std::printf("tally: %d of %d runs of %.1f s were killed before their end, %d of them with frames in the spool or shards and no manifest; none lost anything\n",
+              killed, rounds, length, in_progress);
+  EXPECT_GE(killed, longer ? 200 : 8);
+  EXPECT_GE(in_progress, longer ? 20 : 2) << "kills before the first frame and after the commit prove little";
 }
 
 }  // namespace
