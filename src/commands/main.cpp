@@ -1,6 +1,11 @@
 // llmc-batch: finds the verb, starts MPI where mpirun started us, maps Status to exit codes.
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <new>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/signals.h"
@@ -72,6 +77,20 @@ Status run(Context& context, const Words& words) {
   return {Code::usage, "unknown verb '" + name + "'" + (near.empty() ? "" : ", did you mean '" + near + "'?")};
 }
 
+// Where a destructor finds no memory (nlohmann::json's takes some) nothing can be caught: the process ends at once, like
+// a killed one, but with a sentence and the documented code.
+[[noreturn]] void terminated() {
+  try {
+    if (const std::exception_ptr e = std::current_exception()) std::rethrow_exception(e);
+  } catch (const std::bad_alloc&) {
+    constexpr std::string_view text = "llmc-batch: out of memory\n";
+    (void)!::write(STDERR_FILENO, text.data(), text.size());
+    ::_exit(exit_code(Code::failure));
+  } catch (...) {
+  }
+  std::abort();
+}
+
 Status start_mpi(std::unique_ptr<MpiSession>* session, Context* context) {
   context->placement = place_alone(0);
   if (!launched_by_mpi()) return {};
@@ -87,6 +106,7 @@ Status start_mpi(std::unique_ptr<MpiSession>* session, Context* context) {
 int main(int argc, char** argv) {
   using namespace llmc;
   install_signal_handlers();
+  std::set_terminate(terminated);
   std::unique_ptr<MpiSession> mpi;
   Context context;
   Status status;
@@ -95,7 +115,8 @@ int main(int argc, char** argv) {
     log::setup(context.size() > 1 ? context.rank() : -1, "info");
     if (status.ok()) status = run(context, Words(argv + 1, argv + argc));
   } catch (const std::exception& e) {
-    status = Status(Code::failure, std::string("internal error: ") + e.what());
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&e);
+    status = Status(Code::failure, memory ? "out of memory" : std::string("internal error: ") + e.what());
     std::fprintf(stderr, "llmc-batch: %s\n", status.message().c_str());
     // The other ranks wait for messages that will not come.
     if (mpi && context.size() > 1) abort_job(exit_code(status.code()));

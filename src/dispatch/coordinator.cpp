@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -519,7 +520,7 @@ void Coordinator::wait_for_goodbyes() {
     clean_ = true;
     return leave();
   }
-  const bool hurry = only_lost || status_.code() == Code::interrupted;
+  const bool hurry = only_lost || status_.code() == Code::interrupted || options_.stop();
   if (now_ - phase_begun_ >= (hurry ? options_.stop_limit : options_.leave_limit)) return leave();
   if (now_ - pinged_ >= std::min<Duration>(options_.ping_interval, std::chrono::seconds(1))) {
     pinged_ = now_;
@@ -583,7 +584,8 @@ Status coordinate(Comm& comm, Job& job, const CoordinatorOptions& options, Coord
     try {
       coordinator.turn(milliseconds(20));
     } catch (const std::exception& e) {
-      const Status why(Code::failure, std::string("rank 0: ") + e.what());
+      const bool memory = dynamic_cast<const std::bad_alloc*>(&e);
+      const Status why(Code::failure, std::string("rank 0: ") + (memory ? "out of memory" : e.what()));
       if (thrown) return why;
       thrown = true;
       coordinator.end(why);

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <string>
+#include <system_error>
 #include <thread>
 
 #include "comm/thread_comm.h"
@@ -32,11 +34,16 @@ Status run_local(Job& job, Processor& processor, const CoordinatorOptions& coord
   Status worked;
   CoordinatorReport own;
   std::atomic<bool> worker_gone{false};
-  std::thread thread([&] {
-    const auto comm = world.endpoint(1);
-    worked = work(*comm, processor, worker);
-    worker_gone = !worked.ok();
-  });
+  std::thread thread;
+  try {
+    thread = std::thread([&] {
+      const auto comm = world.endpoint(1);
+      worked = work(*comm, processor, worker);
+      worker_gone = true;
+    });
+  } catch (const std::system_error& e) {
+    return {Code::failure, std::string("a thread cannot be started: ") + e.what()};
+  }
   // Either side may end early where there is no memory: the other must not wait for it.
   CoordinatorOptions options = coordinator;
   options.stop = [&] { return worker_gone || coordinator.stop(); };
@@ -47,7 +54,7 @@ Status run_local(Job& job, Processor& processor, const CoordinatorOptions& coord
   own.clean = worked.ok();
   if (report) *report = own;
   // Interrupted by nobody but the worker's end: then its reason is the one to tell.
-  const bool worker_first = worker_gone && status.code() == Code::interrupted && !coordinator.stop();
+  const bool worker_first = !worked.ok() && status.code() == Code::interrupted && !coordinator.stop();
   return status.ok() || worker_first ? worked : status;
 }
 

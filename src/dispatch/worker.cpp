@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -172,6 +173,8 @@ template <class F>
 Status guarded(F&& call) {
   try {
     return call();
+  } catch (const std::bad_alloc&) {
+    return {Code::failure, "a worker failed: out of memory"};
   } catch (const std::exception& e) {
     return {Code::failure, std::string("a worker failed: ") + e.what()};
   } catch (...) {
@@ -185,8 +188,19 @@ Status work(Comm& comm, Processor& processor, const WorkerOptions& options) {
   const auto crew = std::make_shared<Crew>();
   Worker worker(comm, crew->queue, options, std::chrono::steady_clock::now);
   std::vector<std::thread> threads;
-  crew->running = 1;
-  threads.emplace_back([crew, &processor] {
+  // A thread needs memory too.
+  const auto start = [&](auto&& body) {
+    ++crew->running;
+    const Status started = guarded([&] {
+      threads.emplace_back(body);
+      return Status();
+    });
+    if (started.ok()) return true;
+    crew->fail(started.with("a thread cannot be started"));
+    --crew->running;
+    return false;
+  };
+  start([crew, &processor] {
     if (Status s = guarded([&] { return processor.start(); }); !s.ok()) crew->fail(std::move(s));
     crew->started = true;
     --crew->running;
@@ -201,15 +215,15 @@ Status work(Comm& comm, Processor& processor, const WorkerOptions& options) {
       computing = true;
       const int count = std::max(1, processor.threads());
       crew->queue.open(count);
-      crew->running += count;
       for (int i = 0; i < count; ++i) {
-        threads.emplace_back([crew, &processor, i] {
+        const bool runs = start([crew, &processor, i] {
           Status s = guarded([&] { return processor.run(crew->queue.view(i), i); });
           if (s.ok() && !crew->queue.stopped()) s = Status(Code::failure, "a compute thread ended before its work");
           if (!s.ok()) crew->fail(std::move(s));
           crew->queue.leave(i);
           --crew->running;
         });
+        if (!runs) crew->queue.leave(i);
       }
       worker.ready(processor.streams());
     }
