@@ -1,4 +1,12 @@
 // status: how far an archive is, who works on it; and what a resumed run does again.
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+
 #include "cli/product.h"
 
 namespace llmc::test {
@@ -37,11 +45,70 @@ TEST_F(StatusOf, FinishedInterruptedAndNothing) {
   EXPECT_NE(status("set").out.find(": finished\nlock: nobody\n"), std::string::npos) << status("set").out;
 }
 
+// Who holds the lock: host, process, job, since when.
 TEST_F(StatusOf, InWork) {
-  const Outcome outcome = shell("LLMC_FAULT=dispatch.result:3:delay " + compress("set", "") + " & p=$!; sleep 1; " + product() + " status " +
-                                (dir_ / "set") + "; wait $p");
-  EXPECT_NE(outcome.out.find(": in work\n"), std::string::npos) << outcome.out;
-  EXPECT_NE(outcome.out.find("lock: process "), std::string::npos) << outcome.out;
+  char host[256] = {};
+  ASSERT_EQ(::gethostname(host, sizeof host - 1), 0);
+  for (const std::string job : {"", "4711"}) {
+    const std::string out = "set" + job;
+    // A holder that lives: it waits for two seconds, with some of its work done.
+    const Outcome outcome = shell((job.empty() ? "unset SLURM_JOB_ID; " : "export SLURM_JOB_ID=" + job + "; ") + "date -u +%s >" + (dir_ / "before") +
+                                  "; LLMC_FAULT=dispatch.result:3:delay " + compress(out, "") + " & p=$!; while [ ! -s " + (dir_ / (out + "/.work/spool-000000")) +
+                                  " ] && kill -0 $p; do sleep 0.02; done; echo $p >" + (dir_ / "pid") + "; " + product() + " status " + (dir_ / out) + "; " +
+                                  product() + " status --json " + (dir_ / out) + " >" + (dir_ / "json") + "; wait $p");
+    ASSERT_EXIT_CODE(outcome, 0);
+    EXPECT_EQ(outcome.out.rfind((dir_ / out) + ": in work\n", 0), 0u) << outcome.out;
+    const std::string pid = std::to_string(std::stol(slurp(dir_ / "pid")));
+    std::smatch found;
+    const std::regex line("\nlock: process ([0-9]+) on ([^,\n]+)(, Slurm job ([^,\n]+))?, since ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n");
+    ASSERT_TRUE(std::regex_search(outcome.out, found, line)) << outcome.out;
+    EXPECT_EQ(found[1], pid);
+    EXPECT_EQ(found[2], host);
+    EXPECT_EQ(found[4], job);
+    std::tm since = {};
+    ASSERT_NE(::strptime(found[5].str().c_str(), "%Y-%m-%dT%H:%M:%SZ", &since), nullptr);
+    const long begun = std::stol(slurp(dir_ / "before"));
+    EXPECT_GE(::timegm(&since), begun);
+    EXPECT_LE(::timegm(&since), ::time(nullptr));
+    const auto lock = nlohmann::json::parse(slurp(dir_ / "json"))["lock"];
+    EXPECT_EQ(lock["host"], host);
+    EXPECT_EQ(std::to_string(lock["pid"].get<long>()), pid);
+    EXPECT_EQ(lock["slurm_job"], job);
+    EXPECT_EQ(lock["since"], found[5].str());
+    EXPECT_EQ(lock["runs"], true);
+    EXPECT_NE(llmc("status " + (dir_ / out)).out.find(": finished\nlock: nobody\n"), std::string::npos) << "and nobody once it is done";
+  }
+}
+
+// Of two runs: an input whose time and inode are as they were, and whose size is not; one whose bytes alone are others.
+TEST_F(StatusOf, AChangedInputIsRefusedByName) {
+  const std::string input = dir_ / "in/f2";
+  const auto time = fs::last_write_time(input);
+  const std::string whole = slurp(input);
+  int number = 0;
+  for (const std::string& changed : {whole + "x", whole.substr(1), std::string(), whole}) {
+    const std::string out = "set" + std::to_string(number++);
+    ASSERT_NE(shell("LLMC_FAULT=spool.append:60:kill " + compress(out, "")).code, 0);
+    {
+      std::ofstream file(input, std::ios::binary | std::ios::trunc);  // the same inode
+      file << changed;
+    }
+    fs::last_write_time(input, changed == whole ? time + std::chrono::seconds(1) : time);
+    for (const char* how : {"", "--resume"}) {
+      const Outcome refused = shell(compress(out, how));
+      EXPECT_EXIT_CODE(refused, 1) << changed.size();
+      EXPECT_NE(refused.err.find("in/f2"), std::string::npos) << refused.err;
+    }
+    EXPECT_FALSE(fs::exists(dir_ / (out + "/manifest.json")));
+    // Put back as it was, the run goes on; so it is that very change that was refused.
+    {
+      std::ofstream file(input, std::ios::binary | std::ios::trunc);
+      file << whole;
+    }
+    fs::last_write_time(input, time);
+    EXPECT_EXIT_CODE(shell(compress(out, "--resume")), 0);
+    EXPECT_EXIT_CODE(llmc("verify --data " + (dir_ / out)), 0);
+  }
 }
 
 TEST_F(StatusOf, AJobKilledAtNineTenthsDoesLittleAgain) {
