@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "python.h"
 
@@ -66,7 +67,16 @@ TEST(Companions, AreLeftOutWhereTheyDoNotBelong) {
   spill(dir.path() / "in.txt", text());
   ASSERT_EQ(compress(dir / "in.txt", dir / "usual").code, 0);
   EXPECT_FALSE(fs::exists(dir.path() / "usual/decoder/model.safetensors"));  // larger than the set
-  EXPECT_NE(slurp(dir / "usual/README.txt").find("larger than the archive"), std::string::npos);
+  // Then its digest and name, so that it can be found again.
+  const std::string readme = slurp(dir / "usual/README.txt");
+  const std::string model = repository("models/e0.safetensors");
+  const std::string digest = shell("sha256sum < " + quoted(model)).out.substr(0, 64);
+  const std::string name = nlohmann::json::parse(slurp(dir / "usual/manifest.json"))["model"]["name"];
+  ASSERT_FALSE(name.empty());
+  EXPECT_NE(readme.find("larger than the archive"), std::string::npos) << readme;
+  EXPECT_NE(readme.find("\n  " + name + ", SHA-256 " + digest + ",\n  licence: "), std::string::npos) << readme;
+  EXPECT_NE(readme.find("It is not here, because with " + std::to_string(fs::file_size(model)) + " bytes"), std::string::npos) << readme;
+  EXPECT_NE(readme.find("WITHOUT THIS VERY FILE THE TEXT IS LOST"), std::string::npos) << readme;
   EXPECT_TRUE(fs::exists(dir.path() / "usual/decoder/decode.py"));
 
   ASSERT_EQ(compress(dir / "in.txt", dir / "bare", "--bare").code, 0);
