@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "archive/repair_archive.h"
 #include "archive/verify.h"
 #include "fixture.h"
 
@@ -16,6 +17,7 @@ std::string python_with(const std::string& modules) {
 }
 
 constexpr const char* golden_content_set = "11c6d8980b4d21b1dde9f10d38e7d8a4ff758d3a7497557fc8e4971a5874b275";
+constexpr const char* golden_content_appended = "c61ce127458b8fb5770e3d24b76787e7fc122f0d2d087c37233875e9db272c52";
 constexpr const char* golden_content_file = "279ce84a4e3e565ef756431ffa9f2e7513c1666cc0004dfa4ea885b8a666c9b4";
 
 // Committed under data/; never changes. LLMC_WRITE_GOLDEN=DIR writes it anew, for a new version.
@@ -80,6 +82,44 @@ TEST(Golden, Version1) {
       auto anew = ArchiveReader::open(dir / name);
       EXPECT_EQ(*anew->content_digest(), *reader->content_digest());
     }
+  }
+}
+
+// A set that was appended to, with an index of names and parity: data/make_appended.sh made it with the program (and
+// tests/cli/round_trip_test.cpp reads its text).
+TEST(Golden, AppendedWithNamesAndParity) {
+  const fs::path data = fs::path(LLMC_SOURCE_DIR) / "tests/archive/data/version1-appended";
+  auto report = verify_archive(data);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_TRUE(report->sound()) << report->findings.at(0).describe();
+  EXPECT_EQ(report->parity_files, 5u);
+  auto reader = ArchiveReader::open(data);
+  ASSERT_TRUE(reader.ok()) << reader.status().message();
+  EXPECT_EQ(reader->parts(), 2u);
+  EXPECT_EQ(to_hex(*reader->content_digest()), golden_content_appended);
+  ASSERT_EQ(reader->manifest()->names.size(), 1u);
+  for (const auto& [name, shard, size] : {std::tuple("in/a.txt", 0u, 492u), std::tuple("in/folder/b.txt", 1u, 404u), std::tuple("new/c.txt", 2u, 670u),
+                                          std::tuple("new/folder/names \xc3\xa9\xff\n", 3u, 28u), std::tuple("new/link", 3u, 0u)}) {
+    auto found = reader->find(name);
+    ASSERT_TRUE(found.ok() && *found) << name;
+    EXPECT_EQ((*found)->shard, shard) << name;
+    EXPECT_EQ((*reader->shard(shard))->index().entries[(*found)->entry].entry.size, size) << name;
+    EXPECT_EQ(reader->name_blocks_read(), 1u) << "by the index of names, all of which is one block";
+  }
+  EXPECT_FALSE(*reader->find("in/b.txt"));
+  // Each file comes back from what the others hold.
+  TempDir dir;
+  const auto expected = contents(data);
+  for (const auto& [name, bytes] : expected) {
+    fs::remove_all(dir / "set");
+    fs::copy(data, dir / "set");
+    Bytes bad = bytes;
+    for (size_t i = bad.size() / 2; i < bad.size() / 2 + 100 && i < bad.size(); ++i) bad[i] ^= 0x55;
+    overwrite(dir.path() / "set" / name, bad);
+    auto repair = repair_archive(dir / "set", false);
+    ASSERT_TRUE(repair.ok()) << name << ": " << repair.status().message();
+    EXPECT_TRUE(repair->lost.empty()) << name << ": " << repair->lost.at(0);
+    EXPECT_TRUE(contents(dir / "set") == expected) << name;
   }
 }
 

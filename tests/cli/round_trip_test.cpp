@@ -169,6 +169,74 @@ TEST(RoundTrip, GoldenArchives) {
   EXPECT_EQ(shell("diff -r --no-dereference " + (dir / "version1") + " " + (dir / "version1.h5")).code, 0);
 }
 
+// The committed set that was appended to, with an index of names and parity (tests/archive/data/make_appended.sh made it).
+TEST(RoundTrip, GoldenAppendedSet) {
+  const TempDir dir;
+  const auto numbers = [](int from, int step, int to) {
+    std::string text;
+    for (int n = from; step > 0 ? n <= to : n >= to; n += step) text += std::to_string(n) + "\n";
+    return text;
+  };
+  const std::string odd = "folder/names \xc3\xa9\xff\n";
+  spill(dir / "in/a.txt", numbers(1, 1, 150));
+  spill(dir / "in/folder/b.txt", numbers(900, -1, 800));
+  spill(dir / "in/folder/empty", "");
+  spill(dir / "new/c.txt", numbers(2000, 3, 2400));
+  spill(dir / ("new/" + odd), std::string("A short file.\r\n") + '\0' + " With a NUL.");
+  fs::create_symlink("c.txt", dir / "new/link");
+  const std::string golden = LLMC_SOURCE_DIR "/tests/archive/data/version1-appended", set = dir / "set", out = dir / "out";
+  const auto expect_all = [&](const std::string& what, const std::string& extra = "") {
+    EXPECT_EXIT_CODE(llmc("verify --data " + set), 0) << what;
+    fs::remove_all(out);
+    ASSERT_EXIT_CODE(llmc("extract " + set + " -o " + out), 0) << what;
+    EXPECT_EQ(shell("cd " + dir.path().string() + " && diff -r --no-dereference in out/in && diff -r --no-dereference new out/new && ls out").out, "in\n" + extra + "new\n") << what;
+  };
+  const auto fresh = [&] {
+    fs::remove_all(set);
+    fs::copy(golden, set);
+  };
+  fresh();
+  expect_all("as it is");
+  EXPECT_EQ(llmc("extract " + set + " -o - --document new/" + quoted(odd)).out, slurp(dir / ("new/" + odd)));
+  EXPECT_EQ(llmc("extract " + set + " -o - --document new/c.txt --range 490:510").out, slurp(dir / "new/c.txt").substr(490, 20)) << "cut over two shards";
+  EXPECT_NE(llmc("list " + set).out.find("2023-11-14 22:13:20  new/c.txt\n"), std::string::npos);
+  // Damage to each file is found, and undone to the very bytes.
+  int repaired = 0;
+  for (const auto& item : fs::directory_iterator(golden)) {
+    const std::string name = item.path().filename(), bytes = slurp(item.path());
+    std::string flipped = bytes, gap = bytes;
+    for (size_t i = bytes.size() / 2; i < bytes.size() / 2 + 60; ++i) flipped[i] = static_cast<char>(flipped[i] ^ 0x55);
+    gap.erase(bytes.size() / 3, 40);
+    for (const std::string& bad : {flipped, gap, bytes.substr(0, bytes.size() - 100)}) {
+      fresh();
+      spill(set + "/" + name, bad);
+      EXPECT_EXIT_CODE(llmc("verify " + set), 20) << name;
+      EXPECT_EXIT_CODE(llmc("repair --dry-run " + set), 0) << name;
+      ASSERT_EXIT_CODE(llmc("repair " + set), 0) << name;
+      expect_same(golden, set);
+      ++repaired;
+    }
+    if (!name.ends_with(".index")) continue;
+    fresh();
+    fs::remove(set + "/" + name);
+    EXPECT_EXIT_CODE(llmc("verify " + set), 20) << name;
+    EXPECT_EQ(llmc("extract " + set + " -o - --document new/c.txt").out, slurp(dir / "new/c.txt")) << "without " << name;
+    ASSERT_EXIT_CODE(llmc("repair " + set), 0) << name;
+    expect_same(golden, set);
+  }
+  EXPECT_EQ(repaired, 3 * 11);
+  // Today's program adds to it, and touches no shard of it.
+  fresh();
+  spill(dir / "more/d.txt", numbers(7, 7, 700));
+  ASSERT_EXIT_CODE(llmc("append " + (dir / "more") + " -o " + set + " -q"), 0);
+  expect_all("appended to", "more\n");
+  EXPECT_EQ(slurp(out + "/more/d.txt"), slurp(dir / "more/d.txt"));
+  for (const char* shard : {"0", "1", "2", "3"}) {
+    const std::string name = std::string("/shard-00000") + shard + ".h5";
+    EXPECT_TRUE(slurp(set + name) == slurp(golden + name)) << name;
+  }
+}
+
 TEST(RoundTrip, HostileDocuments) {
   const TempDir dir;
   std::mt19937_64 random(20260101);

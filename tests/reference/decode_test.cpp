@@ -285,6 +285,10 @@ TEST(GoldenArchives, TheReferenceReadsThem) {
     ASSERT_EQ(outcome.code, 0) << name << ": " << outcome.err;
     EXPECT_EQ(outcome.out.find("A short file.\r\n"), 0u) << name;
   }
+  // Of two parts: the numbers of make_appended.sh, then the short file.
+  const Outcome outcome = decode(python, repository("tests/archive/data/version1-appended"), "-o -");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(outcome.out == shell("seq 1 150; seq 900 -1 800; seq 2000 3 2400; printf 'A short file.\\r\\n\\0 With a NUL.'").out);
 }
 
 }  // namespace
