@@ -19,7 +19,8 @@ struct NewEntries {
 
 // `entries` are sorted by name; the set's shards from `end` on do not count. Code::failure, naming the first: a name that the set
 // has already (unless skipped), or that cannot stand beside what it has: a folder and a file of one name, or something below
-// a file. Reads indexes of names where there are any, else the shards' indexes, one after the other.
+// a file. Reads indexes of names where there are any, each once whole to hold it against its SHA-256, else the shards' indexes, one
+// after the other.
 Result<NewEntries> without_existing(ArchiveReader& archive, uint32_t end, std::vector<Entry> entries, Existing existing);
 
 }  // namespace llmc

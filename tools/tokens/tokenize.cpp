@@ -52,13 +52,14 @@ int serve(const Tokenizer& tokenizer) {
   std::vector<Symbol> ids;
   while (std::fread(&length, sizeof length, 1, stdin) == 1) {
     text.resize(length);
-    if (std::fread(text.data(), 1, length, stdin) != length) return fail("standard input ends inside a text");
+    // No text, no ids: a null pointer, which these two do not allow.
+    if (length && std::fread(text.data(), 1, length, stdin) != length) return fail("standard input ends inside a text");
     ids.clear();
     tokenizer.encode(text, &ids);
     if (!round_trips(tokenizer, text, ids)) return fail("a text does not come back");
     const auto count = static_cast<uint32_t>(ids.size());
     if (std::fwrite(&count, sizeof count, 1, stdout) != 1 ||
-        std::fwrite(ids.data(), sizeof(Symbol), count, stdout) != count) {
+        (count && std::fwrite(ids.data(), sizeof(Symbol), count, stdout) != count)) {
       return fail("cannot write to standard output");
     }
   }
