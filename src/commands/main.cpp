@@ -77,6 +77,8 @@ Status run(Context& context, const Words& words) {
   return {Code::usage, "unknown verb '" + name + "'" + (near.empty() ? "" : ", did you mean '" + near + "'?")};
 }
 
+std::terminate_handler otherwise = nullptr;
+
 // Where a destructor finds no memory (nlohmann::json's takes some) nothing can be caught: the process ends at once, like
 // a killed one, but with a sentence and the documented code.
 [[noreturn]] void terminated() {
@@ -88,6 +90,7 @@ Status run(Context& context, const Words& words) {
     ::_exit(exit_code(Code::failure));
   } catch (...) {
   }
+  otherwise();
   std::abort();
 }
 
@@ -106,7 +109,7 @@ Status start_mpi(std::unique_ptr<MpiSession>* session, Context* context) {
 int main(int argc, char** argv) {
   using namespace llmc;
   install_signal_handlers();
-  std::set_terminate(terminated);
+  otherwise = std::set_terminate(terminated);
   std::unique_ptr<MpiSession> mpi;
   Context context;
   Status status;
