@@ -88,12 +88,18 @@ Result<std::vector<std::string>> check_companions(const fs::path& set, const std
     }
     LLMC_ASSIGN(const uint64_t size, file->size());
     Sha256 hash;
-    for (uint64_t at = 0; size == row.bytes && at < size;) {
+    Status read;
+    for (uint64_t at = 0; size == row.bytes && at < size && read.ok();) {
       const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
-      LLMC_TRY(file->read_at(at, part));
+      read = file->read_at(at, part);
       hash.update(part);
       at += part.size();
     }
+    if (read.code() == Code::corrupt) {
+      wrong.push_back(row.file + ": cannot be read from the medium");
+      continue;
+    }
+    LLMC_TRY(read);
     if (size != row.bytes || hash.finish() != row.sha256) wrong.push_back(row.file + ": has changed (SHA-256)");
   }
   return wrong;

@@ -36,7 +36,8 @@ class Encoder {
 
 class ParityWriter {
  public:
-  ParityWriter(const File& file, const ParityShape& shape, const fs::path& out) : file_(file), shape_(shape), path_(out) {}
+  ParityWriter(const File& file, const ParityShape& shape, const fs::path& out, const StopRequest& stop)
+      : file_(file), shape_(shape), path_(out), stop_(stop) {}
 
   Result<ParityFileFacts> write() {
     LLMC_ASSIGN(out_, File::create(path_));
@@ -61,6 +62,7 @@ class ParityWriter {
     Sha256 whole;
     Bytes block(shape_.block_bytes);
     for (uint64_t i = 0; i < shape_.blocks(); ++i) {
+      if (stop_ && stop_()) return {Code::interrupted, "interrupted"};
       const size_t size = parity_block_size(shape_, i);
       LLMC_TRY(file_.read_at(i * shape_.block_bytes, std::span(block).first(size)));
       whole.update(ByteView(block).first(size));
@@ -98,6 +100,7 @@ class ParityWriter {
       const uint64_t last = std::min(stripes, first + group);
       std::fill(parity.begin(), parity.end(), uint8_t{0});
       for (uint32_t position = 0; position < shape_.data; ++position) {
+        if (stop_ && stop_()) return {Code::interrupted, "interrupted"};
         const uint64_t begin = (position * stripes + first) * size;
         const uint64_t end = std::min((position * stripes + last) * size, shape_.file_bytes);
         if (begin >= end) continue;
@@ -119,6 +122,7 @@ class ParityWriter {
   const File& file_;
   ParityShape shape_;
   const fs::path& path_;
+  const StopRequest& stop_;
   File out_;
   ByteWriter table_;
   Sha256 hash_;
@@ -149,20 +153,20 @@ ParityShape ParityShape::make(uint64_t file_bytes, double rate) {
   return shape;
 }
 
-Result<ParityFileFacts> write_parity(const fs::path& path, double rate, const fs::path& out) {
+Result<ParityFileFacts> write_parity(const fs::path& path, double rate, const fs::path& out, const StopRequest& stop) {
   LLMC_ASSIGN(const File file, File::open_read(path));
   LLMC_ASSIGN(const uint64_t size, file.size());
   if (size == 0) return Status(Code::failure, printable(path.native()) + ": an empty file has no parity");
-  return ParityWriter(file, ParityShape::make(size, rate), out).write();
+  return ParityWriter(file, ParityShape::make(size, rate), out, stop).write();
 }
 
-Result<ParityFileFacts> rewrite_parity(const fs::path& path, const ParityShape& shape, const fs::path& out) {
+Result<ParityFileFacts> rewrite_parity(const fs::path& path, const ParityShape& shape, const fs::path& out, const StopRequest& stop) {
   LLMC_ASSIGN(const File file, File::open_read(path));
   LLMC_ASSIGN(const uint64_t size, file.size());
   if (size != shape.file_bytes) {
     return Status(Code::corrupt, printable(path.native()) + ": is not the file that its parity was made of");
   }
-  return ParityWriter(file, shape, out).write();
+  return ParityWriter(file, shape, out, stop).write();
 }
 
 }  // namespace llmc

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@
 #include "base/file.h"
 
 namespace llmc {
+
+// Asked now and then; true ends what is going on, with Code::interrupted unless something else is said.
+using StopRequest = std::function<bool()>;
 
 std::filesystem::path parity_path(const std::filesystem::path& file);
 
@@ -44,7 +48,8 @@ struct ParityFileFacts {
 
 // Writes the parity of `file` to `out`, which is on the device when this returns; the caller renames
 // it. The bytes depend on the file's and the rate alone. Memory: 64 MiB and 8 bytes a block.
-Result<ParityFileFacts> write_parity(const std::filesystem::path& file, double rate, const std::filesystem::path& out);
+Result<ParityFileFacts> write_parity(const std::filesystem::path& file, double rate, const std::filesystem::path& out,
+                                     const StopRequest& stop = {});
 
 // What stands in a parity file, or is left of it.
 struct ParityTable {
@@ -59,7 +64,7 @@ struct ParityTable {
   bool whole = false;                    // nothing of it is damaged
 
   // Code::missing: no such file; Code::corrupt: nothing in it can be used.
-  static Result<ParityTable> load(const std::filesystem::path& path);
+  static Result<ParityTable> load(const std::filesystem::path& path, const StopRequest& stop = {});
 };
 
 // What is wrong with a file, held against its parity.
@@ -73,14 +78,16 @@ struct RepairReport {
   bool possible() const { return hopeless == 0; }
   std::string describe() const;
 };
-Result<RepairReport> examine_parity(const std::filesystem::path& file, const std::filesystem::path& parity);
+// Code::missing, Code::corrupt: the parity cannot be used. What the medium does not give of the file is damaged; other errors of
+// reading are returned.
+Result<RepairReport> examine_parity(const std::filesystem::path& file, const std::filesystem::path& parity, const StopRequest& stop = {});
 
 // Writes to `out` what `file` was, and compares its SHA-256. Code::corrupt where too much is lost: then
 // `out` is removed. `out` is on the device when this returns; the caller renames it.
 Result<RepairReport> repair_file(const std::filesystem::path& file, const std::filesystem::path& parity,
-                                 const std::filesystem::path& out);
+                                 const std::filesystem::path& out, const StopRequest& stop = {});
 // A damaged parity file, anew from a sound file: the bytes that write_parity made.
 Result<ParityFileFacts> rewrite_parity(const std::filesystem::path& file, const ParityShape& shape,
-                                       const std::filesystem::path& out);
+                                       const std::filesystem::path& out, const StopRequest& stop = {});
 
 }  // namespace llmc

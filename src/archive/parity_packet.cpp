@@ -81,10 +81,10 @@ std::optional<ParityPacket> ParityPacket::parse_header(ByteView header) {
   return p;
 }
 
-Result<ParityTable> ParityTable::load(const std::filesystem::path& path) {
+Result<ParityTable> ParityTable::load(const std::filesystem::path& path, const StopRequest& stop) {
   LLMC_ASSIGN(const File file, File::open_read(path));
   LLMC_ASSIGN(const uint64_t size, file.size());
-  ScanWindow window(file, size);
+  ScanWindow window(file, size, stop);
   struct Found {
     uint64_t offset;
     ParityPacket packet;
@@ -105,6 +105,8 @@ Result<ParityTable> ParityTable::load(const std::filesystem::path& path) {
     families[packet->shape.file].push_back({found, *packet});
     at = found + length;
   }
+  const auto ended = [&] { return window.stopped() ? Status(Code::interrupted, "interrupted") : window.failure(); };
+  LLMC_TRY(ended());
   const std::vector<Found>* best = nullptr;
   for (const auto& [digest, family] : families) {
     if (!best || family.size() > best->size()) best = &family;
@@ -134,6 +136,7 @@ Result<ParityTable> ParityTable::load(const std::filesystem::path& path) {
       table.blocks[block] = {crc, sha, true};
     }
   }
+  LLMC_TRY(ended());
   table.whole = !gaps && families.size() == 1 && copies == 2 * table_packets(shape) && rows == parities &&
                 best->size() == copies + parities;
   return table;

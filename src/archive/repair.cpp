@@ -18,16 +18,16 @@ constexpr uint64_t nowhere = ~uint64_t{0};
 
 class Repair {
  public:
-  Repair(const File* file, uint64_t size, ParityTable table, const File& parity)
-      : file_(file), size_(size), table_(std::move(table)), parity_(parity), shape_(table_.shape) {}
+  Repair(const File* file, uint64_t size, ParityTable table, const File& parity, const StopRequest& stop)
+      : file_(file), size_(size), table_(std::move(table)), parity_(parity), shape_(table_.shape), stop_(stop) {}
 
-  RepairReport examine() {
+  Result<RepairReport> examine() {
     place_.assign(shape_.blocks(), nowhere);
-    look_in_place();
+    LLMC_TRY(look_in_place());
     RepairReport report = count();
     // Bytes that were cut out or put in move all behind them.
     if (file_ && report.hopeless > 0) {
-      look_everywhere();
+      LLMC_TRY(look_everywhere());
       report = count();
     }
     report.file_sound = report.damaged == 0 && report.moved == 0 && size_ == shape_.file_bytes;
@@ -39,15 +39,20 @@ class Repair {
     LLMC_ASSIGN(File out, File::create(path));
     Bytes block(shape_.block_bytes);
     for (uint64_t i = 0; i < shape_.blocks(); ++i) {
+      LLMC_TRY(asked());
       if (place_[i] == nowhere) continue;
       LLMC_TRY(read(i, block));
       LLMC_TRY(out.write_at(i * shape_.block_bytes, ByteView(block).first(parity_block_size(shape_, i))));
     }
-    for (uint64_t s = 0; s < shape_.stripes(); ++s) LLMC_TRY(restore(s, out));
+    for (uint64_t s = 0; s < shape_.stripes(); ++s) {
+      LLMC_TRY(asked());
+      LLMC_TRY(restore(s, out));
+    }
     LLMC_TRY(out.sync());
     Sha256 whole;
     for (uint64_t i = 0; i < shape_.blocks(); ++i) {
       const auto part = std::span(block).first(parity_block_size(shape_, i));
+      LLMC_TRY(asked());
       LLMC_TRY(out.read_at(i * shape_.block_bytes, part));
       whole.update(part);
     }
@@ -59,6 +64,11 @@ class Repair {
   }
 
  private:
+  Status asked() const { return stop_ && stop_() ? Status(Code::interrupted, "interrupted") : Status(); }
+  static Status ended(const ScanWindow& window) {
+    return window.stopped() ? Status(Code::interrupted, "interrupted") : window.failure();
+  }
+
   RepairReport count() const {
     RepairReport report;
     report.blocks = shape_.blocks();
@@ -82,20 +92,24 @@ class Repair {
     return parity_block_sums(bytes).sha == expected.sha;
   }
 
-  void look_in_place() {
-    if (!file_) return;
-    ScanWindow window(*file_, size_);
+  Status look_in_place() {
+    if (!file_) return {};
+    ScanWindow window(*file_, size_, stop_);
     Bytes padded(shape_.block_bytes);
     for (uint64_t i = 0; i < shape_.blocks(); ++i) {
       const ByteView view = window.at(i * shape_.block_bytes, parity_block_size(shape_, i));
       if (view.size() != parity_block_size(shape_, i)) continue;
       std::fill(std::copy(view.begin(), view.end(), padded.begin()), padded.end(), uint8_t{0});
-      if (is(i, padded)) place_[i] = i * shape_.block_bytes;
+      // Zeros that were not read may be right, but cannot be copied.
+      const uint64_t begin = i * shape_.block_bytes;
+      if (is(i, padded) && window.gave(begin, begin + view.size())) place_[i] = i * shape_.block_bytes;
+      LLMC_TRY(ended(window));
     }
+    return ended(window);
   }
 
   // A CRC rolls over the file byte by byte; where it is that of a lost block, the SHA-256 decides.
-  void look_everywhere() {
+  Status look_everywhere() {
     const size_t size = shape_.block_bytes;
     std::unordered_multimap<uint32_t, uint64_t> wanted;  // by the CRC's register
     const uint64_t last = shape_.blocks() - 1;
@@ -109,17 +123,18 @@ class Repair {
       out[b] = in[b];
       for (size_t i = 0; i < size; ++i) out[b] = in[out[b] & 255] ^ out[b] >> 8;
     }
-    ScanWindow window(*file_, size_);
+    ScanWindow window(*file_, size_, stop_);
     constexpr size_t stretch = 1u << 20;
     for (uint64_t at = 0; at + size <= size_;) {
       const ByteView view = window.at(at, stretch + size);
+      LLMC_TRY(ended(window));
       uint32_t crc = ~crc32c(view.first(size), 0xFFFFFFFF);
       size_t p = 0;
       for (;;) {
         bool found = false;
         const auto [first, end] = wanted.equal_range(crc);
         for (auto it = first; it != end && !found; ++it) {
-          found = place_[it->second] == nowhere && is(it->second, view.subspan(p, size));
+          found = place_[it->second] == nowhere && is(it->second, view.subspan(p, size)) && window.gave(at + p, at + p + size);
           if (found) place_[it->second] = at + p;
         }
         if (found && p + 2 * size <= view.size()) {
@@ -135,11 +150,12 @@ class Repair {
     }
     // The last block is shorter: it can only stand at the end.
     const size_t rest = parity_block_size(shape_, last);
-    if (!short_end || place_[last] != nowhere || size_ < rest) return;
+    if (!short_end || place_[last] != nowhere || size_ < rest) return {};
     Bytes padded(size);
     const ByteView view = window.at(size_ - rest, rest);
     std::copy(view.begin(), view.end(), padded.begin());
-    if (is(last, padded)) place_[last] = size_ - rest;
+    if (is(last, padded) && window.gave(size_ - rest, size_)) place_[last] = size_ - rest;
+    return ended(window);
   }
 
   Status read(uint64_t block, Bytes& bytes) const {
@@ -206,13 +222,14 @@ class Repair {
   const ParityTable table_;
   const File& parity_;
   const ParityShape& shape_;
+  const StopRequest& stop_;
   std::vector<uint64_t> place_;  // of each block in the file; nowhere: lost
 };
 
 // `then` gets the Repair after examine().
-Result<RepairReport> with_repair(const fs::path& path, const fs::path& parity_file,
+Result<RepairReport> with_repair(const fs::path& path, const fs::path& parity_file, const StopRequest& stop,
                                  const std::function<Status(Repair&, const RepairReport&)>& then) {
-  LLMC_ASSIGN(ParityTable table, ParityTable::load(parity_file));
+  LLMC_ASSIGN(ParityTable table, ParityTable::load(parity_file, stop));
   LLMC_ASSIGN(const File parity, File::open_read(parity_file));
   auto file = File::open_read(path);
   if (!file.ok() && file.status().code() != Code::missing) return file.status();
@@ -220,8 +237,8 @@ Result<RepairReport> with_repair(const fs::path& path, const fs::path& parity_fi
   if (file.ok()) {
     LLMC_ASSIGN(size, file->size());
   }
-  Repair repair(file.ok() ? &*file : nullptr, size, std::move(table), parity);
-  const RepairReport report = repair.examine();
+  Repair repair(file.ok() ? &*file : nullptr, size, std::move(table), parity, stop);
+  LLMC_ASSIGN(const RepairReport report, repair.examine());
   LLMC_TRY(then(repair, report));
   return report;
 }
@@ -235,12 +252,12 @@ std::string RepairReport::describe() const {
   return text + ", the parity brings them back";
 }
 
-Result<RepairReport> examine_parity(const fs::path& file, const fs::path& parity) {
-  return with_repair(file, parity, [](Repair&, const RepairReport&) { return Status(); });
+Result<RepairReport> examine_parity(const fs::path& file, const fs::path& parity, const StopRequest& stop) {
+  return with_repair(file, parity, stop, [](Repair&, const RepairReport&) { return Status(); });
 }
 
-Result<RepairReport> repair_file(const fs::path& file, const fs::path& parity, const fs::path& out) {
-  return with_repair(file, parity, [&](Repair& repair, const RepairReport& report) -> Status {
+Result<RepairReport> repair_file(const fs::path& file, const fs::path& parity, const fs::path& out, const StopRequest& stop) {
+  return with_repair(file, parity, stop, [&](Repair& repair, const RepairReport& report) -> Status {
     const std::string name = printable(file.native());
     if (!report.possible()) return {Code::corrupt, name + ": " + report.describe()};
     const Status status = repair.write(out);

@@ -15,36 +15,44 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool matches(const fs::path& path, const Digest& expected) {
-  auto file = File::open_read(path);
-  if (!file.ok()) return false;
+// Code::corrupt: the medium does not give all of it. Code::interrupted: `stop` said so.
+Result<bool> matches(const fs::path& path, const Digest& expected, const StopRequest& stop) {
+  const auto file = File::open_read(path);
+  if (file.status().code() == Code::missing) return false;
+  LLMC_TRY(file.status());
+  LLMC_ASSIGN(const uint64_t size, file->size());
   Sha256 hash;
   Bytes buffer(1u << 20);
-  for (;;) {
-    const auto n = file->read(buffer);
-    if (!n.ok()) return false;
-    if (*n == 0) return hash.finish() == expected;
-    hash.update(ByteView(buffer).first(*n));
+  for (uint64_t at = 0; at < size;) {
+    if (stop && stop()) return Status(Code::interrupted, "interrupted");
+    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
+    LLMC_TRY(file->read_at(at, part));
+    hash.update(part);
+    at += part.size();
   }
+  return hash.finish() == expected;
 }
 
 class Repairer {
  public:
-  explicit Repairer(bool dry_run) : dry_run_(dry_run) {}
+  Repairer(bool dry_run, const StopRequest& stop) : dry_run_(dry_run), stop_(stop) {}
 
   // `rate`: the archive's, where it is known; then a parity file that is gone is made anew. `is_whole` is
   // asked before that: parity of a damaged file would be worse than none.
-  Status file(const fs::path& path, double rate, const std::function<bool()>& is_whole) {
+  Status file(const fs::path& path, double rate, const std::function<Result<bool>()>& is_whole) {
     const fs::path parity = parity_path(path);
-    auto report = examine_parity(path, parity);
+    auto report = examine_parity(path, parity, stop_);
     if (!report.ok()) {
       if (report.status().code() != Code::missing && report.status().code() != Code::corrupt) return report.status();
       const std::string what = printable(parity.native()) + (report.status().code() == Code::missing ? ": missing" : ": unusable");
-      if (rate <= 0 || !is_whole()) {
+      Result<bool> whole = false;
+      if (rate > 0) whole = is_whole();
+      if (!whole.ok() && whole.status().code() != Code::corrupt) return whole.status();
+      if (!whole.ok() || !*whole) {
         result_.lost.push_back(what);
         return {};
       }
-      LLMC_TRY(replace(parity, [&](const fs::path& out) { return write_parity(path, rate, out).status(); }));
+      LLMC_TRY(replace(parity, [&](const fs::path& out) { return write_parity(path, rate, out, stop_).status(); }));
       result_.repaired.push_back(what + "; made anew");
       return {};
     }
@@ -55,23 +63,23 @@ class Repairer {
     if (report->file_sound) {
       ++result_.sound;
     } else {
-      LLMC_TRY(replace(path, [&](const fs::path& out) { return repair_file(path, parity, out).status(); }));
+      LLMC_TRY(replace(path, [&](const fs::path& out) { return repair_file(path, parity, out, stop_).status(); }));
       result_.repaired.push_back(printable(path.native()) + ": " + report->describe());
     }
     if (report->parity_sound) return {};
-    LLMC_ASSIGN(const ParityTable table, ParityTable::load(parity));
-    LLMC_TRY(replace(parity, [&](const fs::path& out) { return rewrite_parity(path, table.shape, out).status(); }));
+    LLMC_ASSIGN(const ParityTable table, ParityTable::load(parity, stop_));
+    LLMC_TRY(replace(parity, [&](const fs::path& out) { return rewrite_parity(path, table.shape, out, stop_).status(); }));
     result_.repaired.push_back(printable(parity.native()) + ": damaged, made anew");
     return {};
   }
   Status names(const fs::path& folder, const Manifest& manifest, const ManifestNames& row) {
-    LLMC_ASSIGN(const std::optional<std::string> wrong, check_names(folder, row));
+    LLMC_ASSIGN(const std::optional<std::string> wrong, check_names(folder, row, stop_));
     if (!wrong) {
       ++result_.sound;
       return {};
     }
     if (!dry_run_) {
-      const Status made = rebuild_names(folder, manifest, row, folder / names_name(row.first, row.end));
+      const Status made = rebuild_names(folder, manifest, row, folder / names_name(row.first, row.end), stop_);
       if (made.code() == Code::corrupt) {
         lose(*wrong + ", and cannot be made anew (" + made.message() + ")");
         return {};
@@ -82,14 +90,19 @@ class Repairer {
     return {};
   }
   // Of what has no parity.
-  void look(const fs::path& path, const Digest& expected) {
-    if (matches(path, expected)) {
-      ++result_.sound;
-    } else {
-      lose(printable(path.native()) + ": missing or damaged (SHA-256), and has no parity");
+  Status look(const fs::path& path, const Digest& expected) {
+    const auto same = matches(path, expected, stop_);
+    if (same.status().code() == Code::corrupt) {
+      lose(same.status().message() + ", and has no parity");
+      return {};
     }
+    LLMC_TRY(same.status());
+    if (*same) ++result_.sound;
+    else lose(printable(path.native()) + ": missing or damaged (SHA-256), and has no parity");
+    return {};
   }
   void lose(const std::string& what) { result_.lost.push_back(what); }
+  void note_stop() { result_.stopped = true; }
   ArchiveRepair take() { return std::move(result_); }
 
  private:
@@ -107,17 +120,18 @@ class Repairer {
   }
 
   const bool dry_run_;
+  const StopRequest& stop_;
   ArchiveRepair result_;
 };
 
 bool is_shard(const std::string& name) { return name.starts_with("shard-") && name.ends_with(".h5"); }
 
-Status repair_set(const fs::path& path, Repairer& repairer) {
+Status repair_set(const fs::path& path, Repairer& repairer, const StopRequest& stop) {
   const fs::path manifest_path = path / manifest_name;
   std::error_code error;
   auto manifest = Manifest::load(manifest_path);
   if (fs::exists(parity_path(manifest_path), error) || (manifest.ok() && manifest->parity > 0)) {
-    LLMC_TRY(repairer.file(manifest_path, manifest.ok() ? manifest->parity : 0, [&] { return manifest.ok(); }));
+    LLMC_TRY(repairer.file(manifest_path, manifest.ok() ? manifest->parity : 0, [&] { return Result<bool>(manifest.ok()); }));
     manifest = Manifest::load(manifest_path);
   }
   // After the shards, which they are made of.
@@ -127,7 +141,7 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
     return {};
   };
   if (manifest.ok() && manifest->parity <= 0 && !fs::exists(parity_path(path / manifest->shards[0].file), error)) {
-    for (const ManifestShard& row : manifest->shards) repairer.look(path / row.file, row.sha256);
+    for (const ManifestShard& row : manifest->shards) LLMC_TRY(repairer.look(path / row.file, row.sha256));
     return repair_names();
   }
   std::vector<fs::path> shards;
@@ -150,7 +164,7 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
       }
     }
     LLMC_TRY(repairer.file(shards[i], manifest.ok() ? manifest->parity : 0, [&] {
-      return row && matches(shards[i], row->sha256);
+      return row ? matches(shards[i], row->sha256, stop) : Result<bool>(false);
     }));
   }
   return repair_names();
@@ -158,7 +172,7 @@ Status repair_set(const fs::path& path, Repairer& repairer) {
 
 }  // namespace
 
-Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
+Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run, const StopRequest& stop) {
   const fs::path path = given.has_filename() ? given : given.parent_path();
   std::error_code error;
   const auto type = fs::status(path, error).type();
@@ -167,7 +181,7 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
   if (type == fs::file_type::not_found && !has_parity) {
     return Status(Code::missing, printable(path.native()) + ": there is no such file or folder");
   }
-  Repairer repairer(dry_run);
+  Repairer repairer(dry_run, stop);
   Lock lock;
   if (!dry_run) {
     LLMC_ASSIGN(lock, Lock::acquire(path.native() + ".repair"));
@@ -185,11 +199,9 @@ Result<ArchiveRepair> repair_archive(const fs::path& given, bool dry_run) {
     return Status(Code::failure, printable(path.native()) + ": has no parity (it was made without --parity); extract gives what is "
                                                "whole, salvage what is left");
   }
-  if (set) {
-    LLMC_TRY(repair_set(path, repairer));
-  } else {
-    LLMC_TRY(repairer.file(path, 0, [] { return false; }));
-  }
+  const Status done = set ? repair_set(path, repairer, stop) : repairer.file(path, 0, [] { return Result<bool>(false); });
+  if (done.code() == Code::interrupted) repairer.note_stop();
+  else LLMC_TRY(done);
   return repairer.take();
 }
 

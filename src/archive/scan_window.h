@@ -25,8 +25,12 @@ class ScanWindow {
 
   uint64_t size() const { return size_; }
   bool stopped() const { return stopped_; }
+  // The first error of reading that is not the medium's (Code::corrupt): then what stands in the window means nothing.
+  const Status& failure() const { return failure_; }
   // Begin and end of what the device did not give, by place, as far as it was looked at.
   const std::map<uint64_t, uint64_t>& gaps() const { return gaps_; }
+  // Whether the device gave all of [begin, end).
+  bool gave(uint64_t begin, uint64_t end) const { return !known_gap(begin, end); }
   uint64_t unreadable() const {
     uint64_t bytes = 0;
     for (const auto& [begin, end] : gaps_) bytes += end - begin;
@@ -58,13 +62,13 @@ class ScanWindow {
     begin_ = offset;
     bytes_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(length, window_bytes), size_ - offset)));
     const uint64_t end = begin_ + bytes_.size();
-    if (!asked() && !known_gap(begin_, end) && file_.read_at(begin_, bytes_).ok()) return;
+    if (!asked() && !known_gap(begin_, end) && read(begin_, bytes_)) return;
     // Sector by sector: one that is lost takes no other with it, and is not asked for twice.
     constexpr uint64_t sector = 4096;
     for (uint64_t at = begin_; at < end;) {
       const uint64_t next = std::min(end, (at / sector + 1) * sector);
       const auto part = std::span(bytes_).subspan(static_cast<size_t>(at - begin_), static_cast<size_t>(next - at));
-      if (asked() || known_gap(at, next) || !file_.read_at(at, part).ok()) {
+      if (asked() || known_gap(at, next) || !read(at, part)) {
         std::fill(part.begin(), part.end(), uint8_t{0});
         if (!stopped_) add_gap(at, next);
       }
@@ -72,6 +76,11 @@ class ScanWindow {
     }
   }
 
+  bool read(uint64_t at, std::span<uint8_t> out) {
+    const Status status = file_.read_at(at, out);
+    if (!status.ok() && status.code() != Code::corrupt && failure_.ok()) failure_ = status;
+    return status.ok();
+  }
   bool asked() { return stopped_ = stopped_ || (stop_ && stop_()); }
   bool known_gap(uint64_t begin, uint64_t end) const {
     const auto behind = gaps_.lower_bound(end);
@@ -94,6 +103,7 @@ class ScanWindow {
   const uint64_t size_;
   const std::function<bool()> stop_;
   bool stopped_ = false;
+  Status failure_;
   uint64_t begin_ = 0;
   Bytes bytes_;
   std::map<uint64_t, uint64_t> gaps_;

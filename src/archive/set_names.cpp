@@ -31,13 +31,14 @@ struct Run {
 
 class Builder {
  public:
-  Builder(const fs::path& folder, const Manifest& manifest, const fs::path& work)
-      : folder_(folder), manifest_(manifest), work_(work) {}
+  Builder(const fs::path& folder, const Manifest& manifest, const fs::path& work, const StopRequest& stop = {})
+      : folder_(folder), manifest_(manifest), work_(work), stop_(stop) {}
 
   // Of shards that lie in one part.
   Result<Run> of_shards(uint32_t first, uint32_t end) {
     ShardNames names(
         [this](uint32_t shard) -> Result<std::shared_ptr<const ShardFile>> {
+          if (stop_ && stop_()) return Status(Code::interrupted, "interrupted");
           LLMC_ASSIGN(ShardFile file, open_set_shard(folder_, manifest_, shard));
           return std::make_shared<const ShardFile>(std::move(file));
         },
@@ -78,6 +79,7 @@ class Builder {
   const fs::path& folder_;
   const Manifest& manifest_;
   const fs::path& work_;
+  const StopRequest stop_;
   int number_ = 0;
 };
 
@@ -224,31 +226,37 @@ Status remove_unused_names(const fs::path& folder, const Manifest& manifest) {
   return {};
 }
 
-Result<std::optional<std::string>> check_names(const fs::path& folder, const ManifestNames& row) {
+Result<std::optional<std::string>> check_names(const fs::path& folder, const ManifestNames& row, const StopRequest& stop) {
   using Answer = std::optional<std::string>;
   const fs::path path = folder / names_name(row.first, row.end);
   auto file = File::open_read(path);
   if (file.status().code() == Code::missing) return Answer(shown(path) + ": this index of names is missing");
   LLMC_TRY(file.status());
+  LLMC_ASSIGN(const uint64_t size, file->size());
   Sha256 hash;
   Bytes buffer(1u << 20);
-  for (;;) {
-    LLMC_ASSIGN(const size_t got, file->read(buffer));
-    if (got == 0) break;
-    hash.update(ByteView(buffer).first(got));
+  for (uint64_t at = 0; at < size;) {
+    if (stop && stop()) return Status(Code::interrupted, "interrupted");
+    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
+    const Status read = file->read_at(at, part);
+    if (read.code() == Code::corrupt) return Answer(read.message());
+    LLMC_TRY(read);
+    hash.update(part);
+    at += part.size();
   }
   if (hash.finish() == row.sha256) return Answer();
   return Answer(shown(path) + ": this index of names is damaged (SHA-256)");
 }
 
-Status rebuild_names(const fs::path& folder, const Manifest& manifest, const ManifestNames& row, const fs::path& path) {
+Status rebuild_names(const fs::path& folder, const Manifest& manifest, const ManifestNames& row, const fs::path& path,
+                     const StopRequest& stop) {
   const fs::path work = path.native() + ".parts";
   std::error_code error;
   fs::remove_all(work, error);
   fs::create_directory(work, error);
   if (error) return errno_status(error.value(), work);
   const auto make = [&]() -> Status {
-    Builder builder(folder, manifest, work);
+    Builder builder(folder, manifest, work, stop);
     std::vector<Run> runs;
     LLMC_TRY(add_parts(builder, manifest, row.first, row.end, &runs));
     Run run = runs.front();

@@ -12,6 +12,7 @@
 
 #include "archive/manifest.h"
 #include "archive/name_index.h"
+#include "archive/parity.h"
 #include "archive/shard_file.h"
 
 namespace llmc {
@@ -56,11 +57,11 @@ Result<std::vector<ManifestNames>> update_names(const std::filesystem::path& fol
 // Indexes of names that the manifest does not name: an append that was interrupted or has merged them left them.
 Status remove_unused_names(const std::filesystem::path& folder, const Manifest& manifest);
 
-// Nothing where the file is what its row says; else one sentence.
-Result<std::optional<std::string>> check_names(const std::filesystem::path& folder, const ManifestNames& row);
+// Nothing where the file is what its row says; else one sentence. Code::interrupted: `stop` said so.
+Result<std::optional<std::string>> check_names(const std::filesystem::path& folder, const ManifestNames& row, const StopRequest& stop = {});
 // Makes it again, as it was, from the shards, at `path`. Code::corrupt where they do not give the same file.
 Status rebuild_names(const std::filesystem::path& folder, const Manifest& manifest, const ManifestNames& row,
-                     const std::filesystem::path& path);
+                     const std::filesystem::path& path, const StopRequest& stop = {});
 
 // A sum over names and places that does not depend on their order: shards and indexes can be compared in any.
 class NamesSum {

@@ -6,6 +6,7 @@
 #include "archive/format.h"
 #include "archive/parity.h"
 #include "archive/reader.h"
+#include "archive/scan_window.h"
 #include "archive/set_names.h"
 #include "archive/shard_file.h"
 
@@ -30,18 +31,18 @@ size_t name_entries(const ShardIndex& index, uint64_t begin, uint64_t end, Findi
   return std::max(last, from);
 }
 
-// SHA-256 of a whole file and of all behind its user block, in one reading.
+// SHA-256 of a whole file and of all behind its user block, in one reading. `unread`: which bytes the medium did not give.
 Status hash_file(const File& file, uint64_t size, const StopRequest& stop, Digest* whole, Digest* body,
-                 VerifyReport* report) {
+                 VerifyReport* report, std::string* unread) {
   Sha256 all, behind;
-  Bytes buffer(1u << 20);
+  ScanWindow window(file, size, stop);
   for (uint64_t at = 0; at < size;) {
-    if (asked(stop)) {
+    const ByteView part = window.at(at, 1u << 20);
+    if (window.stopped()) {
       report->stopped = true;
       return {};
     }
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
-    LLMC_TRY(file.read_at(at, part));
+    LLMC_TRY(window.failure());
     all.update(part);
     const uint64_t skip = at < user_block_bytes ? std::min<uint64_t>(user_block_bytes - at, part.size()) : 0;
     behind.update(part.subspan(skip));
@@ -50,6 +51,11 @@ Status hash_file(const File& file, uint64_t size, const StopRequest& stop, Diges
   }
   *whole = all.finish();
   *body = behind.finish();
+  if (window.gaps().empty()) return {};
+  report->unreadable += window.unreadable();
+  const auto& [begin, end] = *window.gaps().begin();
+  *unread = std::to_string(window.unreadable()) + " bytes cannot be read from the medium, the first of them " + std::to_string(begin) + " to " +
+            std::to_string(end - 1) + " in the file";
   return {};
 }
 
@@ -95,8 +101,10 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
   LLMC_ASSIGN(const uint64_t size, file.size());
 
   Digest whole{}, body{};
-  LLMC_TRY(hash_file(file, size, stop, &whole, &body, report));
+  std::string unread;
+  LLMC_TRY(hash_file(file, size, stop, &whole, &body, report, &unread));
   if (report->stopped) return {};
+  if (!unread.empty()) found(unread);
   if (expected && expected->bytes != size) {
     found("has " + std::to_string(size) + " bytes instead of " + std::to_string(expected->bytes));
   }
@@ -173,7 +181,7 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
     const uint64_t begin = uint64_t{c} * block->chunk_bytes;
     name_entries(shard->index(), begin, begin + block->chunk_size(c), &finding);
   }
-  if (damaged == 0 && (body != block->body || !whole_matches)) {
+  if (damaged == 0 && unread.empty() && (body != block->body || !whole_matches)) {
     found("bytes outside of the frames and the index have changed (SHA-256): llmc-batch reads all of it, HDF5 tools "
           "may not")
         .shard = shown;
@@ -184,12 +192,12 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
 namespace {
 
 // `damaged`: findings about `file` were made. `expected`: bytes and digest that the manifest states.
-void verify_parity(const fs::path& file, bool damaged, const ManifestShard* expected, std::optional<uint32_t> shard,
-                   VerifyReport* report) {
+Status verify_parity(const fs::path& file, bool damaged, const ManifestShard* expected, std::optional<uint32_t> shard,
+                     const StopRequest& stop, VerifyReport* report) {
   const fs::path parity = parity_path(file);
   std::error_code error;
   const bool stated = expected && expected->parity_bytes > 0;
-  if (!stated && !fs::exists(parity, error)) return;
+  if (!stated && !fs::exists(parity, error)) return {};
   ++report->parity_files;
   auto found = [&](const fs::path& where, const std::string& message) {
     Finding finding;
@@ -198,20 +206,26 @@ void verify_parity(const fs::path& file, bool damaged, const ManifestShard* expe
     finding.message = message;
     report->findings.push_back(std::move(finding));
   };
-  const auto state = examine_parity(file, parity);
+  const auto state = examine_parity(file, parity, stop);
+  if (state.status().code() == Code::interrupted) {
+    report->stopped = true;
+    return {};
+  }
   if (!state.ok()) {
+    if (state.status().code() != Code::missing && state.status().code() != Code::corrupt) return state.status();
     found(parity, state.status().code() == Code::missing ? "this parity file is missing" : "this parity file cannot be used");
     if (damaged) ++report->beyond_repair;
-    return;
+    return {};
   }
   if (!damaged && !state->file_sound) {
     found(parity, "this is the parity of another file");
-    return;
+    return {};
   }
   if (!state->parity_sound) found(parity, "this parity file is damaged; 'repair' makes it anew");
-  if (!damaged) return;
+  if (!damaged) return {};
   ++(state->possible() ? report->repairable : report->beyond_repair);
   found(file, (state->possible() ? "can be repaired: " : "cannot be repaired: ") + state->describe());
+  return {};
 }
 
 // Of all shards, which are sound, and of the indexes of names beside them.
@@ -334,7 +348,7 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
       finding.message = opened.status().message();
       report.findings.push_back(std::move(finding));
     }
-    verify_parity(single ? path : path / manifest_name, true, nullptr, {}, &report);
+    if (!report.stopped) LLMC_TRY(verify_parity(single ? path : path / manifest_name, true, nullptr, {}, stop, &report));
     return report;
   }
   ArchiveReader& reader = *opened;
@@ -345,9 +359,9 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
     LLMC_TRY(verify_shard(reader.shards()[s].path, row, manifest, s, stop, &report));
     if (report.stopped) break;
     const auto number = manifest ? std::optional(s) : std::nullopt;
-    verify_parity(reader.shards()[s].path, report.findings.size() > before, row, number, &report);
+    LLMC_TRY(verify_parity(reader.shards()[s].path, report.findings.size() > before, row, number, stop, &report));
   }
-  if (manifest && !report.stopped) verify_parity(path / manifest_name, false, nullptr, {}, &report);
+  if (manifest && !report.stopped) LLMC_TRY(verify_parity(path / manifest_name, false, nullptr, {}, stop, &report));
   if (manifest && !report.stopped) {
     LLMC_ASSIGN(const std::vector<std::string> wrong, check_companions(path, manifest->companions));
     for (const std::string& message : wrong) {
@@ -359,11 +373,16 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
   }
   if (manifest && !report.stopped) {
     for (const ManifestNames& row : manifest->names) {
-      LLMC_ASSIGN(const std::optional<std::string> wrong, check_names(path, row));
-      if (!wrong) continue;
+      const auto checked = check_names(path, row, stop);
+      if (checked.status().code() == Code::interrupted) {
+        report.stopped = true;
+        return report;
+      }
+      LLMC_TRY(checked.status());
+      if (!*checked) continue;
       Finding finding;
       finding.file = path / names_name(row.first, row.end);
-      finding.message = "this index of names is missing or damaged: names are found without it, more slowly; 'repair' makes it anew";
+      finding.message = "this index of names is missing, damaged or cannot be read from the medium: names are found without it, more slowly; 'repair' makes it anew";
       report.findings.push_back(std::move(finding));
       ++report.repairable;
     }

@@ -2,7 +2,7 @@
 //
 // For each shard: the user block, SHA-256 of all bytes behind it and (in a set) of the whole
 // file, the index, and every frame's CRC and agreement with the index. What is found wrong is
-// named by shard, chunk and entry, and the search goes on. Like the reader it never runs libhdf5
+// named by shard, chunk and entry, and the search goes on; what the medium does not give (EIO) is damage. Like the reader it never runs libhdf5
 // over a file. Each function is one thread's; different shards may be checked by different threads.
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "archive/manifest.h"
+#include "archive/parity.h"
 
 namespace llmc {
 
@@ -34,6 +35,7 @@ struct VerifyReport {
   uint64_t shards = 0;  // looked at
   uint64_t chunks = 0;  // frames whose CRC was checked
   uint64_t bytes = 0;   // hashed
+  uint64_t unreadable = 0;  // of these, taken for zeros since the medium refused them
   // Of damaged files with a parity file beside them: how many of them it can bring back, and the rest.
   uint64_t repairable = 0, beyond_repair = 0;
   uint64_t parity_files = 0;  // looked at
@@ -41,9 +43,6 @@ struct VerifyReport {
 
   bool sound() const { return findings.empty() && !stopped; }
 };
-
-// Asked now and then; true ends the check.
-using StopRequest = std::function<bool()>;
 
 // One shard file. `expected` is its row in the manifest; null for a file alone. A damaged file is
 // a finding; a Status is returned only where the check itself could not be made (I/O error).

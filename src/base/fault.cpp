@@ -63,6 +63,38 @@ const Armed* armed() {
 
 }  // namespace
 
+namespace {
+
+struct Region {
+  std::string name;
+  uint64_t begin = 0, end = 0;
+};
+
+// Never freed: another thread may read it.
+std::atomic<const Region*>& unreadable() {
+  static std::atomic<const Region*> region = []() -> const Region* {
+    const char* const text = std::getenv("LLMC_UNREADABLE");
+    const std::string spec = text ? text : "";
+    const size_t dash = spec.rfind('-'), colon = spec.rfind(':', dash);
+    if (dash == std::string::npos || colon == std::string::npos) return nullptr;
+    return new Region{spec.substr(0, colon), std::strtoull(spec.c_str() + colon + 1, nullptr, 10), std::strtoull(spec.c_str() + dash + 1, nullptr, 10)};
+  }();
+  return region;
+}
+
+}  // namespace
+
+void make_unreadable(const std::string& name, uint64_t begin, uint64_t end) {
+  unreadable().store(name.empty() ? nullptr : new Region{name, begin, end});
+}
+
+bool any_unreadable() { return unreadable().load(std::memory_order_relaxed) != nullptr; }
+
+bool is_unreadable(const std::filesystem::path& path, uint64_t begin, uint64_t size) {
+  const Region* const region = unreadable().load();
+  return region && begin < region->end && region->begin < begin + size && path.filename() == region->name;
+}
+
 Status fault_point(const char* name) {
   assert(std::binary_search(fault_names().begin(), fault_names().end(), name));
   const Armed* a = armed();

@@ -4,6 +4,8 @@
 // acts; delay: 2 s). Costs one relaxed load when nothing is armed. Any thread.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -17,5 +19,13 @@ Status fault_point(const char* name);
 // All names, sorted: the list that the crash tests loop over. A name that is hit
 // but not listed aborts in debug builds.
 const std::vector<std::string>& fault_names();
+
+// A medium that fails: from now on, each time, reads that touch bytes [begin, end) of a file of this name, in whatever folder,
+// fail with EIO; an empty name ends that. For a program's life: LLMC_UNREADABLE=NAME:BEGIN-END. No fault point, since one
+// sector fails however often it is read. Any thread.
+void make_unreadable(const std::string& name, uint64_t begin, uint64_t end);
+bool is_unreadable(const std::filesystem::path& path, uint64_t begin, uint64_t size);
+// Whether there is such a region at all: one relaxed load.
+bool any_unreadable();
 
 }  // namespace llmc

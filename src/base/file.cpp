@@ -50,7 +50,23 @@ Result<uint64_t> File::size() const {
   return static_cast<uint64_t>(st.st_size);
 }
 
+namespace {
+
+// What the medium does not give is lost to the reader, as damaged bytes are: Code::corrupt. The kernel says EIO, or ENODATA past the
+// page cache.
+Status read_status(int error, const fs::path& path, uint64_t offset) {
+  if (error != EIO && error != ENODATA) return errno_status(error, path);
+  return {Code::corrupt, printable(path.native()) + ": cannot be read from the medium at byte " + std::to_string(offset) + " (" +
+                             std::strerror(error) + ")"};
+}
+
+}  // namespace
+
 Result<size_t> File::read(std::span<uint8_t> out) {
+  if (any_unreadable()) {
+    const off_t at = ::lseek(fd_, 0, SEEK_CUR);
+    if (at >= 0 && is_unreadable(path_, static_cast<uint64_t>(at), out.size())) return errno_status(EIO, path_);
+  }
   for (;;) {
     const ssize_t n = ::read(fd_, out.data(), out.size());
     if (n >= 0) return static_cast<size_t>(n);
@@ -59,10 +75,11 @@ Result<size_t> File::read(std::span<uint8_t> out) {
 }
 
 Status File::read_at(uint64_t offset, std::span<uint8_t> out) const {
+  if (any_unreadable() && is_unreadable(path_, offset, out.size())) return read_status(EIO, path_, offset);
   while (!out.empty()) {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_status(errno, path_);
+    if (n < 0) return read_status(errno, path_, offset);
     if (n == 0) return {Code::corrupt, printable(path_.native()) + ": ends before byte " + std::to_string(offset + out.size())};
     out = out.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);

@@ -35,7 +35,7 @@ class File {
   Result<uint64_t> size() const;
   // Reads up to out.size() bytes from the current position; 0 at the end.
   Result<size_t> read(std::span<uint8_t> out);
-  // Reads exactly out.size() bytes at offset; a shorter file is Code::corrupt.
+  // Reads exactly out.size() bytes at offset; a shorter file is Code::corrupt, and so is a medium that refuses (EIO).
   Status read_at(uint64_t offset, std::span<uint8_t> out) const;
   Status write(ByteView bytes);
   Status write_at(uint64_t offset, ByteView bytes);

@@ -43,7 +43,7 @@ void print_outcome(const std::string& archive, const Outcome& outcome, bool json
                               {"stopped", outcome.files.stopped || outcome.stopped}, {"chunks_decoded", outcome.chunks},
                               {"chunks_selected", outcome.wanted},
                               {"shards", outcome.files.shards}, {"frames", outcome.files.chunks},
-                              {"bytes", outcome.files.bytes}, {"decoded", outcome.decoded},
+                              {"bytes", outcome.files.bytes}, {"unreadable_bytes", outcome.files.unreadable}, {"decoded", outcome.decoded},
                               {"files_hashed", outcome.digests}, {"parity_files", outcome.files.parity_files},
                               {"repairable", outcome.files.repairable}, {"beyond_repair", outcome.files.beyond_repair},
                               {"findings", findings}};
@@ -145,10 +145,13 @@ Status verify(Context& context, const std::string& path, const std::optional<Sel
   }
   if (outcome.files.findings.empty() && outcome.damage.empty()) return {};
   std::string advice;
+  if (outcome.files.unreadable) {
+    advice = ", and " + std::to_string(outcome.files.unreadable) + " bytes cannot be read from the medium: save it first (docs/OPERATIONS.md, Recovery)";
+  }
   if (outcome.files.beyond_repair) {
-    advice = "; the parity cannot bring back all of it";
+    advice += "; the parity cannot bring back all of it";
   } else if (outcome.files.repairable) {
-    advice = "; 'llmc-batch repair' can make it whole";
+    advice += "; 'llmc-batch repair' can make it whole";
   }
   return {Code::corrupt, path + ": is damaged" + advice};
 }
