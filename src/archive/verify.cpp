@@ -191,12 +191,11 @@ Status verify_shard(const fs::path& path, const ManifestShard* expected, const M
 
 namespace {
 
-// `damaged`: findings about `file` were made. `expected`: bytes and digest that the manifest states.
-Status verify_parity(const fs::path& file, bool damaged, const ManifestShard* expected, std::optional<uint32_t> shard,
-                     const StopRequest& stop, VerifyReport* report) {
+// `damaged`: findings about `file` were made. `stated`: by the manifest, that there is parity.
+Status verify_parity(const fs::path& file, bool damaged, bool stated, std::optional<uint32_t> shard, const StopRequest& stop,
+                     VerifyReport* report) {
   const fs::path parity = parity_path(file);
   std::error_code error;
-  const bool stated = expected && expected->parity_bytes > 0;
   if (!stated && !fs::exists(parity, error)) return {};
   ++report->parity_files;
   auto found = [&](const fs::path& where, const std::string& message) {
@@ -348,7 +347,7 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
       finding.message = opened.status().message();
       report.findings.push_back(std::move(finding));
     }
-    if (!report.stopped) LLMC_TRY(verify_parity(single ? path : path / manifest_name, true, nullptr, {}, stop, &report));
+    if (!report.stopped) LLMC_TRY(verify_parity(single ? path : path / manifest_name, true, false, {}, stop, &report));
     return report;
   }
   ArchiveReader& reader = *opened;
@@ -359,9 +358,9 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
     LLMC_TRY(verify_shard(reader.shards()[s].path, row, manifest, s, stop, &report));
     if (report.stopped) break;
     const auto number = manifest ? std::optional(s) : std::nullopt;
-    LLMC_TRY(verify_parity(reader.shards()[s].path, report.findings.size() > before, row, number, stop, &report));
+    LLMC_TRY(verify_parity(reader.shards()[s].path, report.findings.size() > before, row && row->parity_bytes > 0, number, stop, &report));
   }
-  if (manifest && !report.stopped) LLMC_TRY(verify_parity(path / manifest_name, false, nullptr, {}, stop, &report));
+  if (manifest && !report.stopped) LLMC_TRY(verify_parity(path / manifest_name, false, manifest->parity > 0, {}, stop, &report));
   if (manifest && !report.stopped) {
     LLMC_ASSIGN(const std::vector<std::string> wrong, check_companions(path, manifest->companions));
     for (const std::string& message : wrong) {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "archive/parity.h"
+#include "archive/repair_archive.h"
 #include "archive/verify.h"
 #include "fixture.h"
 
@@ -202,6 +203,13 @@ TEST(ParityOfSets, IsWrittenVerifiedAndUsed) {
     EXPECT_EQ(report->repairable + report->beyond_repair, 0u);
     fs::remove(parity_path(shard));
     EXPECT_EQ(verify_archive(out)->findings.size(), single ? 0u : 1u) << "a set knows that there was one";
+    if (single) continue;
+    fs::remove(parity_path(out / "manifest.json"));
+    EXPECT_EQ(verify_archive(out)->findings.size(), 2u) << "and that of the manifest";
+    const auto repaired = repair_archive(out, false);
+    ASSERT_TRUE(repaired.ok()) << repaired.status().message();
+    EXPECT_EQ(repaired->repaired.size(), 2u);
+    EXPECT_TRUE(contents(out) == good);
   }
 }
 
