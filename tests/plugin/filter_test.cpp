@@ -211,6 +211,9 @@ assert attempt('none', frame, tuple(values[:4])) is None
 }
 
 TEST(FilterAlone, ToolsOfHdf5ReadAndRewrite) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "not run: with AddressSanitizer these programs wait for ever at their exit, in libp11-kit";
+#endif
   if (shell("command -v h5dump && command -v h5repack").code != 0) GTEST_SKIP() << "not run: no h5dump and h5repack";
   const Sample sample("mix");
   const std::string archive = quoted(sample.dir / "x.h5");
