@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/file.h"
+#include "archive/file_digest.h"
 
 namespace llmc {
 namespace {
@@ -78,7 +78,6 @@ Status remove_companions(const fs::path& set, const std::vector<ManifestCompanio
 
 Result<std::vector<std::string>> check_companions(const fs::path& set, const std::vector<ManifestCompanion>& companions) {
   std::vector<std::string> wrong;
-  Bytes buffer(1u << 20);
   for (const ManifestCompanion& row : companions) {
     auto file = File::open_read(set / row.file);
     if (!file.ok()) {
@@ -87,20 +86,13 @@ Result<std::vector<std::string>> check_companions(const fs::path& set, const std
       continue;
     }
     LLMC_ASSIGN(const uint64_t size, file->size());
-    Sha256 hash;
-    Status read;
-    for (uint64_t at = 0; size == row.bytes && at < size && read.ok();) {
-      const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
-      read = file->read_at(at, part);
-      hash.update(part);
-      at += part.size();
-    }
-    if (read.code() == Code::corrupt) {
+    const auto digest = size == row.bytes ? file_digest(*file) : Result<Digest>(Digest{});
+    if (digest.status().code() == Code::corrupt) {
       wrong.push_back(row.file + ": cannot be read from the medium");
       continue;
     }
-    LLMC_TRY(read);
-    if (size != row.bytes || hash.finish() != row.sha256) wrong.push_back(row.file + ": has changed (SHA-256)");
+    LLMC_TRY(digest.status());
+    if (*digest != row.sha256) wrong.push_back(row.file + ": has changed (SHA-256)");
   }
   return wrong;
 }

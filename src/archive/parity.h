@@ -11,17 +11,12 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "base/checksum.h"
-#include "base/file.h"
+#include "archive/file_digest.h"
 
 namespace llmc {
-
-// Asked now and then; true ends what is going on, with Code::interrupted unless something else is said.
-using StopRequest = std::function<bool()>;
 
 std::filesystem::path parity_path(const std::filesystem::path& file);
 

@@ -20,17 +20,8 @@ Result<bool> matches(const fs::path& path, const Digest& expected, const StopReq
   const auto file = File::open_read(path);
   if (file.status().code() == Code::missing) return false;
   LLMC_TRY(file.status());
-  LLMC_ASSIGN(const uint64_t size, file->size());
-  Sha256 hash;
-  Bytes buffer(1u << 20);
-  for (uint64_t at = 0; at < size;) {
-    if (stop && stop()) return Status(Code::interrupted, "interrupted");
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
-    LLMC_TRY(file->read_at(at, part));
-    hash.update(part);
-    at += part.size();
-  }
-  return hash.finish() == expected;
+  LLMC_ASSIGN(const Digest found, file_digest(*file, stop));
+  return found == expected;
 }
 
 class Repairer {

@@ -43,7 +43,7 @@ auto identity(const FoundFrame& f) { return std::tuple(f.chunk, f.text_crc, f.to
 
 class Search {
  public:
-  explicit Search(const std::function<bool()>& stop) : stop_(stop) {}
+  explicit Search(const StopRequest& stop) : stop_(stop) {}
 
   Result<Salvaged> run(const fs::path& path) {
     LLMC_TRY(list_files(path));
@@ -456,7 +456,7 @@ class Search {
     else if (out_.parameters.empty() && adaptations_.size() == 1) out_.adaptation = adaptations_.begin()->second;
   }
 
-  const std::function<bool()>& stop_;
+  const StopRequest& stop_;
   Salvaged out_;
   std::vector<FoundFrame> frames_;
   std::vector<FoundBlock> blocks_;
@@ -503,7 +503,7 @@ uint64_t FoundShard::text_size(uint32_t chunk) const {
   return text - uint64_t{chunk} * chunk_bytes;
 }
 
-Result<Salvaged> search_frames(const fs::path& path, const std::function<bool()>& stop) { return Search(stop).run(path); }
+Result<Salvaged> search_frames(const fs::path& path, const StopRequest& stop) { return Search(stop).run(path); }
 
 Result<Bytes> read_found(const Salvaged& salvaged, const FoundFrame& frame) {
   LLMC_ASSIGN(const File file, File::open_read(salvaged.files[frame.file]));

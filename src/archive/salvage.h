@@ -12,15 +12,14 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "archive/file_digest.h"
 #include "archive/shard_index.h"
-#include "base/file.h"
 
 namespace llmc {
 
@@ -66,7 +65,7 @@ struct Salvaged {
 
 // Searches a file, or all files below a folder. Code::missing where there is none; Code::interrupted
 // where `stop` says so.
-Result<Salvaged> search_frames(const std::filesystem::path& path, const std::function<bool()>& stop = {});
+Result<Salvaged> search_frames(const std::filesystem::path& path, const StopRequest& stop = {});
 Result<Bytes> read_found(const Salvaged& salvaged, const FoundFrame& frame);
 
 // The start value with which the frame's CRC fits its bytes.

@@ -5,13 +5,12 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
 #include <iterator>
 #include <map>
 #include <string_view>
 #include <utility>
 
-#include "base/file.h"
+#include "archive/file_digest.h"
 
 namespace llmc {
 
@@ -21,7 +20,7 @@ class ScanWindow {
 
   // `file` outlives the window. `stop`, where it is given, is asked before each reading; once it has said so nothing is read
   // or found any more.
-  ScanWindow(const File& file, uint64_t size, std::function<bool()> stop = {}) : file_(file), size_(size), stop_(std::move(stop)) {}
+  ScanWindow(const File& file, uint64_t size, StopRequest stop = {}) : file_(file), size_(size), stop_(std::move(stop)) {}
 
   uint64_t size() const { return size_; }
   bool stopped() const { return stopped_; }
@@ -101,7 +100,7 @@ class ScanWindow {
 
   const File& file_;
   const uint64_t size_;
-  const std::function<bool()> stop_;
+  const StopRequest stop_;
   bool stopped_ = false;
   Status failure_;
   uint64_t begin_ = 0;

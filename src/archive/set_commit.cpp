@@ -10,23 +10,8 @@
 #include "base/fault.h"
 
 namespace llmc {
-namespace {
 
 namespace fs = std::filesystem;
-
-Result<Digest> hash_file(const File& file, uint64_t bytes) {
-  Sha256 hash;
-  Bytes buffer(1u << 20);
-  for (uint64_t at = 0; at < bytes;) {
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
-    LLMC_TRY(file.read_at(at, part));
-    hash.update(part);
-    at += part.size();
-  }
-  return hash.finish();
-}
-
-}  // namespace
 
 // What stands in the work folder belongs to an append that goes on, to one that was killed right after its commit, or to
 // one that is to be given up.
@@ -133,7 +118,7 @@ Result<SetSummary> SetWriter::commit_set() {
     row.chunks = file.block().chunks;
     if (!paths_.single) {
       if (!file_digests_[s]) {
-        LLMC_ASSIGN(file_digests_[s], hash_file(file.file(), row.bytes));
+        LLMC_ASSIGN(file_digests_[s], file_digest(file.file()));
       }
       row.sha256 = *file_digests_[s];
     }

@@ -232,19 +232,10 @@ Result<std::optional<std::string>> check_names(const fs::path& folder, const Man
   auto file = File::open_read(path);
   if (file.status().code() == Code::missing) return Answer(shown(path) + ": this index of names is missing");
   LLMC_TRY(file.status());
-  LLMC_ASSIGN(const uint64_t size, file->size());
-  Sha256 hash;
-  Bytes buffer(1u << 20);
-  for (uint64_t at = 0; at < size;) {
-    if (stop && stop()) return Status(Code::interrupted, "interrupted");
-    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
-    const Status read = file->read_at(at, part);
-    if (read.code() == Code::corrupt) return Answer(read.message());
-    LLMC_TRY(read);
-    hash.update(part);
-    at += part.size();
-  }
-  if (hash.finish() == row.sha256) return Answer();
+  const auto digest = file_digest(*file, stop);
+  if (digest.status().code() == Code::corrupt) return Answer(digest.status().message());
+  LLMC_TRY(digest.status());
+  if (*digest == row.sha256) return Answer();
   return Answer(shown(path) + ": this index of names is damaged (SHA-256)");
 }
 

@@ -10,9 +10,9 @@
 #include <map>
 #include <memory>
 
+#include "archive/file_digest.h"
 #include "archive/manifest.h"
 #include "archive/name_index.h"
-#include "archive/parity.h"
 #include "archive/shard_file.h"
 
 namespace llmc {

@@ -381,7 +381,8 @@ Result<VerifyReport> verify_archive(const fs::path& path, const StopRequest& sto
       if (!*checked) continue;
       Finding finding;
       finding.file = path / names_name(row.first, row.end);
-      finding.message = "this index of names is missing, damaged or cannot be read from the medium: names are found without it, more slowly; 'repair' makes it anew";
+      finding.message = "this index of names is missing, damaged or cannot be read from the medium: names are found without it, "
+                        "more slowly; 'repair' makes it anew";
       report.findings.push_back(std::move(finding));
       ++report.repairable;
     }

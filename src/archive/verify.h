@@ -2,8 +2,9 @@
 //
 // For each shard: the user block, SHA-256 of all bytes behind it and (in a set) of the whole
 // file, the index, and every frame's CRC and agreement with the index. What is found wrong is
-// named by shard, chunk and entry, and the search goes on; what the medium does not give (EIO) is damage. Like the reader it never runs libhdf5
-// over a file. Each function is one thread's; different shards may be checked by different threads.
+// named by shard, chunk and entry, and the search goes on; what the medium does not give (EIO) is damage.
+// Like the reader it never runs libhdf5 over a file. Each function is one thread's; different shards may
+// be checked by different threads.
 #pragma once
 
 #include <filesystem>
@@ -12,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "archive/file_digest.h"
 #include "archive/manifest.h"
-#include "archive/parity.h"
 
 namespace llmc {
 

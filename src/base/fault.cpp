@@ -61,10 +61,6 @@ const Armed* armed() {
   return instance;
 }
 
-}  // namespace
-
-namespace {
-
 struct Region {
   std::string name;
   uint64_t begin = 0, end = 0;
